@@ -1,0 +1,243 @@
+package alexnet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"vkalexnet/optim"
+	"vkalexnet/weights"
+)
+
+// Checkpoint is all that a run needs to go on: one safetensors file with
+// `<layer>.weight`, `<layer>.bias` and `momentum/<the same>`, and with the
+// network's TOML ("network") and the fields of TrainState, each as JSON, in
+// its metadata.
+type Checkpoint struct {
+	Network          *Network
+	Params, Momentum []weights.Tensor
+	State            TrainState
+}
+
+// TrainState is how far a run has come, and the choices that the bits of its
+// results depend on.
+type TrainState struct {
+	Step     int64  `json:"step"`     // updates made
+	Epoch    int    `json:"epoch"`    // the epoch under way, from 0
+	Batch    int    `json:"batch"`    // batches of it that were used
+	Forwards uint64 `json:"forwards"` // forward passes in training: keys dropout
+	// EpochLoss and EpochImages add up the training loss of the epoch under way.
+	EpochLoss   float64     `json:"epoch_loss"`
+	EpochImages int64       `json:"epoch_images"`
+	Schedule    optim.State `json:"schedule"`
+	// Best is the best validation accuracy (top-1) so far, after BestEpoch
+	// epochs; it counts when that is not 0.
+	Best      float64 `json:"best"`
+	BestEpoch int     `json:"best_epoch"`
+
+	Seed       uint64 `json:"seed"`
+	Augment    bool   `json:"augment"`
+	Dropout    bool   `json:"dropout"`
+	Shuffle    bool   `json:"shuffle"`
+	OnBadImage string `json:"on_bad_image"`
+	// Data says where the training pictures came from; Images is their number.
+	Data   string `json:"data"`
+	Images int    `json:"images"`
+	// Device is where the run was computed: another one gives other bits.
+	Device string `json:"device"`
+}
+
+// Names in a run's folder.
+const (
+	LastCheckpoint = "last.safetensors"
+	BestCheckpoint = "best.safetensors"
+	ConfigFile     = "config.toml"
+	MetricsFile    = "metrics.jsonl"
+)
+
+// networkKey and classesKey name the metadata that every file of ours has.
+const (
+	networkKey = "network"
+	classesKey = "classes"
+)
+
+// WriteCheckpoint writes the file, whole or not at all.
+func WriteCheckpoint(path string, c *Checkpoint) error {
+	metadata, err := c.State.metadata()
+	if err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", path, err)
+	}
+	classes, err := json.Marshal(append([]string{}, c.Network.Classes...))
+	if err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", path, err)
+	}
+	metadata[networkKey], metadata[classesKey] = string(c.Network.TOML()), string(classes)
+	tensors := slices.Clone(c.Params)
+	for _, t := range c.Momentum {
+		t.Name = momentumPrefix + t.Name
+		tensors = append(tensors, t)
+	}
+	return weights.WriteSafetensors(path, &weights.File{Tensors: tensors, Metadata: metadata})
+}
+
+// metadata has one entry for each field.
+func (s TrainState) metadata() (map[string]string, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	metadata := map[string]string{}
+	for k, v := range fields {
+		metadata[k] = string(v)
+	}
+	return metadata, nil
+}
+
+// stateOf reads what TrainState.metadata wrote.
+func stateOf(metadata map[string]string) (TrainState, error) {
+	var s TrainState
+	want, err := s.metadata()
+	if err != nil {
+		return s, err
+	}
+	fields := map[string]json.RawMessage{}
+	for _, k := range keys(want) {
+		v, ok := metadata[k]
+		if !ok {
+			return s, fmt.Errorf("its metadata has no %q", k)
+		}
+		if !json.Valid([]byte(v)) {
+			return s, fmt.Errorf("its metadata %q is damaged: %.40q", k, v)
+		}
+		fields[k] = json.RawMessage(v)
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, err
+	}
+	if s.Step < 0 || s.Epoch < 0 || s.Batch < 0 {
+		return s, fmt.Errorf("step %d, epoch %d, batch %d: none can be negative", s.Step, s.Epoch, s.Batch)
+	}
+	return s, nil
+}
+
+// ReadCheckpoint reads a file that training wrote, or the last one in a run's
+// folder.
+func ReadCheckpoint(path string) (*Checkpoint, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, LastCheckpoint)
+	}
+	file, err := weights.ReadSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := checkpointOf(file)
+	if err != nil {
+		return nil, fmt.Errorf("resume from %s: %w; a file that holds only weights can be started from with --weights", path, err)
+	}
+	return c, nil
+}
+
+// checkpointOf checks that a file holds everything.
+func checkpointOf(file *weights.File) (*Checkpoint, error) {
+	net, err := networkOf(file.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	if net == nil {
+		return nil, errors.New("it is no checkpoint: its metadata names no network")
+	}
+	c := &Checkpoint{Network: net}
+	if c.State, err = stateOf(file.Metadata); err != nil {
+		return nil, fmt.Errorf("it is no checkpoint: %w", err)
+	}
+	params, momentum := splitMomentum(file.Tensors)
+	if c.Params, err = net.MatchTensors(params); err != nil {
+		return nil, err
+	}
+	if c.Momentum, err = net.MatchTensors(momentum); err != nil {
+		return nil, fmt.Errorf("momentum: %w", err)
+	}
+	return c, nil
+}
+
+// networkOf is the network in a file's metadata, or nil when there is none.
+func networkOf(metadata map[string]string) (*Network, error) {
+	text, ok := metadata[networkKey]
+	if !ok {
+		return nil, nil
+	}
+	net, err := ParseNetwork([]byte(text), "the file's network")
+	if err != nil {
+		return nil, err
+	}
+	return net, nil
+}
+
+// ReadWeights reads parameters and the network that they belong to: the one in
+// the file's metadata, nil where there is none. A run's folder stands for its
+// best checkpoint, or the last one where there is no best. Momentum is left
+// out, and so are the places of the run in the metadata.
+func ReadWeights(path string) (*Network, *weights.File, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		folder := path
+		path = filepath.Join(folder, BestCheckpoint)
+		if _, err := os.Stat(path); err != nil {
+			path = filepath.Join(folder, LastCheckpoint)
+		}
+	}
+	file, err := weights.ReadSafetensors(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	net, err := networkOf(file.Metadata)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
+	}
+	params, _ := splitMomentum(file.Tensors)
+	return net, &weights.File{Tensors: params, Metadata: maps.Clone(file.Metadata)}, nil
+}
+
+// differences lists what keeps a run from being the one of the checkpoint: the
+// place in the data would mean something else.
+func (c *Checkpoint) differences(net *Network, now TrainState) error {
+	was := c.State
+	var list []string
+	add := func(what string, before, after any) {
+		if before != after {
+			list = append(list, fmt.Sprintf("%s was %v, now %v", what, before, after))
+		}
+	}
+	add("the batch", c.Network.Solver.Batch, net.Solver.Batch)
+	add("batches per step", c.Network.Solver.GradAccumSteps, net.Solver.GradAccumSteps)
+	add("the number of training pictures", was.Images, now.Images)
+	add("the seed", was.Seed, now.Seed)
+	add("shuffling", was.Shuffle, now.Shuffle)
+	add("the form of SGD", c.Network.Solver.Form, net.Solver.Form)
+	if !slices.EqualFunc(c.Network.Layers, net.Layers, sameParams) {
+		list = append(list, "the layers differ")
+	}
+	if !slices.Equal(c.Network.Classes, net.Classes) {
+		list = append(list, "the class names differ")
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this run cannot go on from the checkpoint: %s; resume with the settings of before, or start a new run with --weights", strings.Join(list, "; "))
+}
+
+// sameParams compares what layers compute; their factors and initial values
+// may change from run to run.
+func sameParams(a, b LayerSpec) bool { return a.Name == b.Name && a.Layer == b.Layer }

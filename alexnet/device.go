@@ -1,0 +1,546 @@
+package alexnet
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+	"vkalexnet/loader"
+	"vkalexnet/weights"
+)
+
+// device is the Executor on a Vulkan device: whole steps recorded once and
+// replayed. Programs are compiled when they are first asked for.
+type device struct {
+	*deviceNet
+	dev                 *engine.Device
+	eval, train         *engine.Program
+	zero, update        *engine.Program // with gradients kept over several batches
+	timing              bool
+	hostLoss, hostLogit []float32
+	hostRank            []uint32
+	input               []uint32
+}
+
+// deviceNet is a network's lasting buffers on a device, real or only planned,
+// and the recordings that use them.
+type deviceNet struct {
+	net   *Network
+	opt   ExecOptions
+	batch int
+	info  engine.Info
+	plans []layers.Plan
+	specs []ParamSpec
+
+	params, momentum, grads []engine.Buffer // as specs; grads only when they are kept
+	hostInput, devInput     engine.Buffer   // the words of inputLayout
+	loss, rank, logits      engine.Buffer
+	layout                  inputLayout
+	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
+}
+
+// inputLayout says at which word each part of a batch's input begins.
+type inputLayout struct{ step, labels, transforms, pixels, words int }
+
+func alignPage(words int) int { return (words + 63) &^ 63 }
+
+func layoutInput(batch, stored int) inputLayout {
+	var l inputLayout
+	l.labels = alignPage(8)
+	l.transforms = l.labels + alignPage(batch)
+	l.pixels = l.transforms + alignPage(batch*layers.TransformWords)
+	l.words = l.pixels + batch*layers.PicturePitch(stored)
+	return l
+}
+
+// NewDevice makes an executor on an open device for batches of up to batch
+// pictures. What it needs is planned first: where the device has too little
+// memory the error wraps engine.ErrOutOfMemory and says which batch would fit.
+func NewDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions) (Executor, error) {
+	return newDevice(dev, net, batch, opt, false)
+}
+
+func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, timing bool) (*device, error) {
+	if batch < 1 {
+		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
+	}
+	if err := opt.SGD.Check(); err != nil {
+		return nil, err
+	}
+	memory, err := PlanMemory(dev.Info, net, batch, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := memory.fits(dev, net, opt); err != nil {
+		return nil, err
+	}
+	d := &device{dev: dev, timing: timing}
+	var taken []engine.Buffer
+	d.deviceNet, err = newDeviceNet(dev.Info, net, batch, opt, func(name string, words int, place engine.Place) (engine.Buffer, error) {
+		b, err := dev.NewBuffer(name, words, place)
+		taken = append(taken, b)
+		return b, err
+	})
+	if err != nil {
+		for _, b := range taken {
+			dev.Free(b)
+		}
+		return nil, err
+	}
+	d.input = make([]uint32, d.layout.words)
+	d.hostLoss, d.hostRank = make([]float32, batch), make([]uint32, batch)
+	d.hostLogit = make([]float32, d.logits.Len())
+	start := zeros(d.specs)
+	err = d.SetParams(start)
+	if err == nil && !opt.Inference {
+		err = d.SetMomentum(start)
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
+	allocate func(name string, words int, place engine.Place) (engine.Buffer, error)) (*deviceNet, error) {
+	plans, err := net.Plans()
+	if err != nil {
+		return nil, err
+	}
+	specs, err := net.ParamSpecs()
+	if err != nil {
+		return nil, err
+	}
+	n := &deviceNet{net: net, opt: opt, batch: batch, info: info, plans: plans, specs: specs, allocate: allocate,
+		layout: layoutInput(batch, net.Input.WithDefaults().Stored)}
+	take := func(into *engine.Buffer, name string, words int, place engine.Place) {
+		if err == nil {
+			*into, err = allocate(name, alignPage(words), place)
+		}
+	}
+	for _, s := range specs {
+		var w, v engine.Buffer
+		take(&w, s.Name, s.Len(), engine.OnDevice)
+		n.params = append(n.params, w)
+		if !opt.Inference {
+			take(&v, "momentum of "+s.Name, s.Len(), engine.OnDevice)
+			n.momentum = append(n.momentum, v)
+		}
+	}
+	take(&n.hostInput, "input from the host", n.layout.words, engine.HostWrites)
+	take(&n.devInput, "input", n.layout.words, engine.OnDevice)
+	take(&n.loss, "loss", batch, engine.HostReads)
+	take(&n.rank, "rank", batch, engine.HostReads)
+	take(&n.logits, "logits", batch*plans[len(plans)-1].Out.Pitch(), engine.HostReads)
+	return n, err
+}
+
+// keepGrads takes memory for gradients that outlive a batch.
+func (n *deviceNet) keepGrads() error {
+	for len(n.grads) < len(n.specs) {
+		s := n.specs[len(n.grads)]
+		g, err := n.allocate("gradient of "+s.Name, alignPage(s.Len()), engine.OnDevice)
+		if err != nil {
+			return err
+		}
+		n.grads = append(n.grads, g)
+	}
+	return nil
+}
+
+// activations are the tensors of one recorded forward pass.
+type activations struct {
+	slots []layers.Slots[engine.Buffer]
+	fused []bool // the layer is a ReLU that the one before it applies
+}
+
+// recordForward records the input stage and all layers.
+func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
+	r.Label("input")
+	r.Copy(n.devInput, n.hostInput)
+	l := n.layout
+	shape := n.net.InputShape()
+	x := r.Temp("input of "+n.net.Layers[0].Name, n.batch*shape.Pitch())
+	layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
+		n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size)
+	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
+	for i, p := range n.plans {
+		spec := n.net.Layers[i]
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
+		for j, ps := range n.specs {
+			if ps.Layer == i {
+				s.Params = append(s.Params, n.params[j])
+			}
+		}
+		drop, isDrop := spec.Layer.(layers.Dropout)
+		switch {
+		case a.fused[i] || isDrop && !s.Train && drop.Identity():
+			s.Y = x
+		default:
+			s.Y = n.logits
+			if i < len(n.plans)-1 {
+				s.Y = r.Temp(spec.Name, n.batch*p.Out.Pitch())
+			}
+			if p.KeepWords > 0 {
+				s.Keep = r.Temp("kept by "+spec.Name, n.batch*p.KeepPitch())
+			}
+			if i+1 < len(n.plans) && len(s.Params) > 0 {
+				_, relu := n.net.Layers[i+1].Layer.(layers.ReLU)
+				s.WithReLU, a.fused[i+1] = relu, relu
+			}
+			r.Label(spec.Name + " forward")
+			spec.Layer.Forward(r, &s)
+		}
+		x = s.Y
+		a.slots[i] = s
+	}
+	return a
+}
+
+func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
+	r.Label("softmax")
+	l := n.layout
+	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), n.loss, n.rank, dlogits,
+		n.devInput.Slice(l.step, l.labels), n.batch, n.net.NumClasses(), n.plans[len(n.plans)-1].Out.Pitch())
+}
+
+// recordTrain records a step: forward, loss, and from the last layer back each
+// one's gradients. Unless gradients are kept, each layer's parameters move as
+// soon as its gradients are known, whose memory is then free.
+func (n *deviceNet) recordTrain(r *engine.Recording) {
+	a := n.recordForward(r, true)
+	last := len(n.plans) - 1
+	dy := r.Temp("gradient of the logits", n.batch*n.plans[last].Out.Pitch())
+	n.recordLoss(r, dy)
+	first := n.specs[0].Layer
+	keep := len(n.grads) > 0
+	for i := last; i >= first; i-- {
+		s := a.slots[i]
+		spec := n.net.Layers[i]
+		s.DY, s.NoDX, s.Accumulate = dy, i == first, keep
+		if !s.NoDX {
+			switch spec.Layer.(type) {
+			case layers.ReLU, layers.Dropout:
+				s.DX = dy // in place
+			default:
+				s.DX = r.Temp("gradient of the input of "+spec.Name, n.batch*s.Plan.In.Pitch())
+			}
+		}
+		var own []int
+		for j, ps := range n.specs {
+			if ps.Layer != i {
+				continue
+			}
+			own = append(own, j)
+			if keep {
+				s.Grads = append(s.Grads, n.grads[j])
+			} else {
+				s.Grads = append(s.Grads, r.Temp("gradient of "+ps.Name, alignPage(ps.Len())))
+			}
+		}
+		r.Label(spec.Name + " backward")
+		if drop, ok := spec.Layer.(layers.Dropout); !ok || s.Train || !drop.Identity() {
+			spec.Layer.Backward(r, &s)
+		}
+		if !keep {
+			n.recordUpdate(r, own, s.Grads)
+		}
+		dy = s.DX
+	}
+}
+
+// recordUpdate records SGD for some of the parameters.
+func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engine.Buffer) {
+	for k, j := range which {
+		s := n.specs[j]
+		r.Label(s.Name + " update")
+		n.opt.SGD.Update(r, n.params[j], n.momentum[j], grads[k], n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
+	}
+}
+
+func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, error) {
+	r := engine.NewRecording(d.dev.Info)
+	record(r)
+	return d.dev.Compile(r, engine.Options{Timing: d.timing})
+}
+
+func (d *device) Name() string { return d.dev.Name }
+
+func (d *device) Close() {
+	for _, p := range []*engine.Program{d.eval, d.train, d.zero, d.update} {
+		if p != nil {
+			p.Free()
+		}
+	}
+	for _, b := range slices.Concat(d.params, d.momentum, d.grads, []engine.Buffer{d.hostInput, d.devInput, d.loss, d.rank, d.logits}) {
+		d.dev.Free(b)
+	}
+}
+
+// load packs a batch and the step's numbers and sends them off.
+func (d *device) load(b *loader.Batch, step TrainStep) error {
+	l := d.layout
+	copy(d.input[l.step:], layers.StepWords(layers.Step{Seed: d.opt.Seed, Count: step.Count}, step.LR, step.GradScale))
+	pitch := layers.PicturePitch(b.Stored)
+	bytes := b.Stored * b.Stored * 3
+	clear(d.input[l.transforms:l.pixels])
+	for i := range d.batch {
+		label := int32(-1) // a place that this batch leaves empty
+		if i < b.N {
+			label = b.Labels[i]
+			packBytes(d.input[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
+			packFloats(d.input[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
+			packFloats(d.input[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
+		}
+		d.input[l.labels+i] = uint32(label)
+	}
+	return engine.Upload(d.dev, d.hostInput, d.input)
+}
+
+func (d *device) result(n int) (BatchResult, error) {
+	if err := errors.Join(engine.Download(d.dev, d.loss, d.hostLoss), engine.Download(d.dev, d.rank, d.hostRank)); err != nil {
+		return BatchResult{}, err
+	}
+	res := newResult(n)
+	copy(res.Loss, d.hostLoss)
+	for i := range res.Rank {
+		res.Rank[i] = int32(d.hostRank[i])
+	}
+	return res, nil
+}
+
+// Train implements Executor.
+func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
+	if d.opt.Inference {
+		return BatchResult{}, ErrInference
+	}
+	if err := d.net.CheckBatch(b, d.batch, d.net.NumClasses()); err != nil {
+		return BatchResult{}, err
+	}
+	if err := d.prepareTrain(step); err != nil {
+		return BatchResult{}, err
+	}
+	if err := d.load(b, step); err != nil {
+		return BatchResult{}, err
+	}
+	run := []*engine.Program{d.train}
+	if len(d.grads) > 0 {
+		run = run[:0]
+		if !step.Accumulate {
+			run = append(run, d.zero)
+		}
+		run = append(run, d.train)
+		if step.Update {
+			run = append(run, d.update)
+		}
+	}
+	if err := d.dev.Start(run...); err != nil {
+		return BatchResult{}, err
+	}
+	if err := run[len(run)-1].Wait(); err != nil {
+		return BatchResult{}, err
+	}
+	return d.result(b.N)
+}
+
+// prepareTrain compiles what a step needs. The first step that does not update
+// on its own has the gradients kept from then on; a step computes the same
+// either way.
+func (d *device) prepareTrain(step TrainStep) error {
+	if len(d.grads) == 0 && (step.Accumulate || !step.Update) {
+		if d.train != nil {
+			d.train.Free()
+			d.train = nil
+		}
+		if err := d.keepGrads(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if len(d.grads) > 0 && d.zero == nil {
+		if d.zero, err = d.compile(func(r *engine.Recording) {
+			r.Label("zero the gradients")
+			for _, g := range d.grads {
+				r.Fill(g, 0)
+			}
+		}); err != nil {
+			return err
+		}
+		if d.update, err = d.compile(func(r *engine.Recording) {
+			all := make([]int, len(d.specs))
+			for i := range all {
+				all[i] = i
+			}
+			d.recordUpdate(r, all, d.grads)
+		}); err != nil {
+			return err
+		}
+	}
+	if d.train == nil {
+		d.train, err = d.compile(d.recordTrain)
+	}
+	return err
+}
+
+func (n *deviceNet) recordEval(r *engine.Recording) {
+	n.recordForward(r, false)
+	n.recordLoss(r, engine.Buffer{})
+}
+
+// Eval implements Executor.
+func (d *device) Eval(b *loader.Batch) (BatchResult, error) {
+	if err := d.net.CheckBatch(b, d.batch, d.net.NumClasses()); err != nil {
+		return BatchResult{}, err
+	}
+	if d.eval == nil {
+		p, err := d.compile(d.recordEval)
+		if err != nil {
+			return BatchResult{}, err
+		}
+		d.eval = p
+	}
+	if err := d.load(b, TrainStep{}); err != nil {
+		return BatchResult{}, err
+	}
+	if err := d.eval.Run(); err != nil {
+		return BatchResult{}, err
+	}
+	res, err := d.result(b.N)
+	if err != nil {
+		return res, err
+	}
+	classes, pitch := d.net.NumClasses(), d.plans[len(d.plans)-1].Out.Pitch()
+	if err := engine.Download(d.dev, d.logits, d.hostLogit[:b.N*pitch]); err != nil {
+		return res, err
+	}
+	res.Logits = make([]float32, b.N*classes)
+	for i := range b.N {
+		copy(res.Logits[i*classes:][:classes], d.hostLogit[i*pitch:])
+	}
+	return res, nil
+}
+
+// Params implements Executor.
+func (d *device) Params() ([]weights.Tensor, error) { return d.read(d.params) }
+
+// Momentum implements Executor.
+func (d *device) Momentum() ([]weights.Tensor, error) {
+	if d.opt.Inference {
+		return nil, ErrInference
+	}
+	return d.read(d.momentum)
+}
+
+// SetParams implements Executor.
+func (d *device) SetParams(tensors []weights.Tensor) error { return d.write(d.params, tensors) }
+
+// SetMomentum implements Executor.
+func (d *device) SetMomentum(tensors []weights.Tensor) error {
+	if d.opt.Inference {
+		return ErrInference
+	}
+	return d.write(d.momentum, tensors)
+}
+
+func (d *device) read(from []engine.Buffer) ([]weights.Tensor, error) {
+	tensors := zeros(d.specs)
+	var scratch []float32
+	for i, s := range d.specs {
+		scratch = slices.Grow(scratch[:0], s.Len())[:s.Len()]
+		if err := engine.Download(d.dev, from[i], scratch); err != nil {
+			return nil, err
+		}
+		d.plans[s.Layer].UnpackParam(s.Param, tensors[i].Data, scratch)
+	}
+	return tensors, nil
+}
+
+func (d *device) write(to []engine.Buffer, tensors []weights.Tensor) error {
+	matched, err := d.net.MatchTensors(tensors)
+	if err != nil {
+		return err
+	}
+	for i, s := range d.specs {
+		packed := make([]float32, to[i].Len()) // zero between the end and the page's end
+		d.plans[s.Layer].PackParam(s.Param, packed, matched[i].Data)
+		if err := engine.Upload(d.dev, to[i], packed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MemoryPlan is what an executor takes on a device, in bytes.
+type MemoryPlan struct {
+	Batch                                          int
+	Weights, Momentum, Input, Inference, Temporary uint64
+}
+
+// Total is the sum, in bytes.
+func (m MemoryPlan) Total() uint64 {
+	return m.Weights + m.Momentum + m.Input + m.Inference + m.Temporary
+}
+
+// PlanMemory says what an executor of the network would take on a device,
+// without taking any: Temporary for activations and gradients of a training
+// step, Inference for those of an evaluation.
+func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (MemoryPlan, error) {
+	m := MemoryPlan{Batch: batch}
+	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		return engine.PlannedBuffer(name, words), nil
+	})
+	if err != nil {
+		return m, err
+	}
+	sum := func(buffers ...engine.Buffer) (total uint64) {
+		for _, b := range buffers {
+			total += uint64(b.Len()) * engine.WordBytes
+		}
+		return total
+	}
+	m.Weights, m.Momentum = sum(n.params...), sum(n.momentum...)
+	m.Input = sum(n.hostInput, n.devInput, n.loss, n.rank, n.logits)
+	r := engine.NewRecording(info)
+	n.recordEval(r)
+	m.Inference = r.Memory()
+	if !opt.Inference {
+		r = engine.NewRecording(info)
+		n.recordTrain(r)
+		m.Temporary = r.Memory()
+	}
+	return m, nil
+}
+
+// fits compares the plan with the device's memory.
+func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) error {
+	room := dev.Memory
+	if dev.Info.Free > 0 {
+		room = dev.Info.Free
+	}
+	if used := dev.Allocated(); used < room {
+		room -= used
+	} else {
+		room = 0
+	}
+	if m.Total() <= room {
+		return nil
+	}
+	largest := sort.Search(m.Batch, func(b int) bool {
+		p, err := PlanMemory(dev.Info, net, b+1, opt)
+		return err != nil || p.Total() > room
+	})
+	cure := "no batch fits: choose a smaller network or another device"
+	if largest > 0 {
+		cure = fmt.Sprintf("the largest batch that fits is %d", largest)
+		if !opt.Inference {
+			cure += fmt.Sprintf(": --batch-size %d --grad-accum-steps %d gives a step of about the same size", largest, (m.Batch+largest-1)/largest)
+		}
+	}
+	return fmt.Errorf("%w for a batch of %d: %s are needed (weights %s, momentum %s, activations and gradients %s, evaluation %s, input %s) and %s are free on %s; %s",
+		engine.ErrOutOfMemory, m.Batch, engine.Bytes(m.Total()), engine.Bytes(m.Weights), engine.Bytes(m.Momentum), engine.Bytes(m.Temporary),
+		engine.Bytes(m.Inference), engine.Bytes(m.Input), engine.Bytes(room), dev.Name, cure)
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+	"vkalexnet/loader"
+)
+
+func newInfer() *cobra.Command {
+	var f modelFlags
+	var top int
+	var format, output string
+	cmd := &cobra.Command{
+		Use:   "infer --weights FILE PATH...",
+		Short: "Classify pictures",
+		Long: `Classifies pictures. PATH is a file, a folder (all pictures in it and below), "-" for a
+picture on standard input, or synthetic:N for N generated ones that training never sees.
+
+A file that cannot be read gives an error in its place, and exit code 1 when all
+the others are done.`,
+		Example: `  vkalexnet infer --weights runs/imagenet cat.jpg dog.png
+  curl -s $URL | vkalexnet infer --weights runs/imagenet -
+  vkalexnet infer --weights runs/imagenet --format jsonl photos > photos.jsonl`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			if top < 1 {
+				return usagef("--topk %d: it must be at least 1", top)
+			}
+			return infer(cmd, &f, args, top, newPredictionWriter(cmd.OutOrStdout(), format, output == "logit"), output == "logit")
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().IntVarP(&top, "topk", "k", 5, "number of classes to tell")
+	addFormat(cmd, &format, "text", "json", "jsonl", "csv")
+	addOneOf(cmd, &output, "output-type", "numbers to tell", "prob", "logit")
+	return cmd
+}
+
+func infer(cmd *cobra.Command, f *modelFlags, paths []string, top int, w predictionWriter, logits bool) error {
+	src, err := collect(cmd.InOrStdin(), paths)
+	if err != nil {
+		return err
+	}
+	net, file, err := f.network()
+	if err != nil {
+		return err
+	}
+	if src.Len() == 0 {
+		return fmt.Errorf("no pictures in %s", strings.Join(paths, ", "))
+	}
+	batch := min(f.batch, src.Len())
+	o, err := f.open(cmd, net, file, batch)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	warn(cmd, "protocol: %s", net.Input.Protocol(f.crops))
+	bad := 0
+	err = alexnet.Classify(cmd.Context(), o.exec, net, src, alexnet.EvalOptions{Batch: batch, Crops: f.crops, Workers: f.workers}, func(p alexnet.Prediction) error {
+		if p.Err != nil {
+			bad++
+		}
+		return w.write(ranking(net, p, top, logits))
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.close(); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d pictures could not be read", bad, src.Len())
+	}
+	return nil
+}
+
+// ranking is a prediction with its likeliest classes.
+func ranking(net *alexnet.Network, p alexnet.Prediction, top int, logits bool) prediction {
+	if p.Err != nil {
+		err := p.Err
+		if bad := (*loader.BadImage)(nil); errors.As(err, &bad) {
+			err = bad.Err // without the name, which stands beside it
+		}
+		return prediction{File: p.Name, Error: err.Error()}
+	}
+	order := make([]int, len(p.Probs))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(i, j int) bool {
+		a, b := order[i], order[j]
+		return p.Probs[a] > p.Probs[b] || p.Probs[a] == p.Probs[b] && p.Logits[a] > p.Logits[b]
+	})
+	result := prediction{File: p.Name}
+	for _, class := range order[:min(top, len(order))] {
+		result.Top = append(result.Top, ranked{Class: class, Label: net.ClassName(class), Prob: p.Probs[class], Logit: p.Logits[class]})
+	}
+	if logits {
+		result.Logits = p.Logits
+	}
+	return result
+}
+
+// pictures is a source of unlabelled pictures from all kinds of places.
+type pictures struct {
+	names []string
+	open  []func() (image.Image, error)
+}
+
+func (p *pictures) add(name string, open func() (image.Image, error)) {
+	p.names = append(p.names, name)
+	p.open = append(p.open, open)
+}
+
+func (p *pictures) Len() int                        { return len(p.names) }
+func (p *pictures) Classes() []string               { return nil }
+func (p *pictures) Label(int) int                   { return -1 }
+func (p *pictures) Name(i int) string               { return p.names[i] }
+func (p *pictures) Open(i int) (image.Image, error) { return p.open[i]() }
+
+// collect finds the pictures that the arguments of infer mean.
+func collect(stdin io.Reader, paths []string) (*pictures, error) {
+	var p pictures
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case path == "-":
+			data, err := io.ReadAll(stdin)
+			if err != nil {
+				return nil, fmt.Errorf("read standard input: %w", err)
+			}
+			p.add("-", func() (image.Image, error) { return loader.Decode(bytes.NewReader(data)) })
+		case err == nil && info.IsDir():
+			if err := p.addFolder(path); err != nil {
+				return nil, err
+			}
+		case err != nil && strings.HasPrefix(path, "synthetic:"):
+			count, err := strconv.Atoi(strings.TrimPrefix(path, "synthetic:"))
+			if err != nil || count < 1 {
+				return nil, usagef("%s: how many pictures?", path)
+			}
+			src, err := loader.OpenSource("synthetic", "val")
+			if err != nil {
+				return nil, err
+			}
+			for i := range min(count, src.Len()) {
+				p.add(src.Name(i), func() (image.Image, error) { return src.Open(i) })
+			}
+		default: // a file that is not there is one that cannot be read
+			p.add(path, func() (image.Image, error) { return loader.ReadImage(path) })
+		}
+	}
+	return &p, nil
+}
+
+// addFolder adds the pictures in a folder and below, in the order of their names.
+func (p *pictures) addFolder(folder string) error {
+	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() || !loader.IsPicture(entry.Name()) {
+			return nil
+		}
+		p.add(path, func() (image.Image, error) { return loader.ReadImage(path) })
+		return nil
+	})
+}

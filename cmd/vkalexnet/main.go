@@ -1,0 +1,74 @@
+// Command vkalexnet trains, evaluates and runs AlexNet on any Vulkan device.
+//
+// Each subcommand has its own file; exit.go has the exit codes, settings.go the
+// order in which flags, environment and configuration files are heeded.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is the whole program: it returns the exit code.
+func run(args []string) int {
+	parsed := false
+	root := newRoot(&parsed)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(context.Background())
+	if err == nil {
+		return exitOK
+	}
+	if !parsed {
+		err = usageError{err}
+	}
+	report(root.ErrOrStderr(), cmd, err)
+	return exitCode(err)
+}
+
+// newRoot builds the command tree. It sets parsed as soon as the command line
+// is known to make sense: errors before that are errors of usage.
+func newRoot(parsed *bool) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "vkalexnet",
+		Short: "Train, evaluate and run AlexNet on any Vulkan device",
+		Long: `vkalexnet trains, evaluates and runs AlexNet through Vulkan compute shaders, on any
+GPU with a Vulkan 1.1 driver, on a software driver, or (--device cpu) without
+Vulkan at all.
+
+Results go to standard output, progress and messages to standard error.
+Every flag can also be set in the environment: --batch-size as VKALEXNET_BATCH_SIZE.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no usable device, 4 out of
+device memory, 5 device lost, 130 interrupted.`,
+		Example: `  vkalexnet train --model alexnet-small --data synthetic
+  vkalexnet train --model alexnet --data imagenet --epochs 90 --output-dir runs/imagenet
+  vkalexnet infer --weights runs/imagenet/best.safetensors cat.jpg
+  vkalexnet devices`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := cmd.ValidateArgs(args); err != nil {
+				return err
+			}
+			if err := applySettings(cmd); err != nil {
+				return usageError{err}
+			}
+			*parsed = true
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion())
+	return root
+}
+
+// warn prints a message for people.
+func warn(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+}

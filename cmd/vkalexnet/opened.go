@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+	"vkalexnet/loader"
+	"vkalexnet/weights"
+)
+
+// modelFlags are the flags of commands that run a trained network.
+type modelFlags struct {
+	weights, model, device string
+	batch, workers, crops  int
+}
+
+func (f *modelFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.weights, "weights", "", "safetensors file with the parameters, or the folder of a run (required)")
+	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
+	flags.IntVar(&f.crops, "crops", 1, "views of each picture to average over: 1 (centre), 5 (corners and centre), 10 (those and mirrored)")
+	flags.IntVarP(&f.batch, "batch-size", "b", 16, "pictures in a batch")
+	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor")
+	addDevice(cmd, &f.device)
+	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
+}
+
+func (f *modelFlags) check() error {
+	switch {
+	case f.weights == "":
+		return usagef("which weights? --weights takes a safetensors file or the folder of a run")
+	case f.crops != 1 && f.crops != 5 && f.crops != 10:
+		return usagef("--crops %d: it must be 1, 5 or 10", f.crops)
+	case f.batch < 1:
+		return usagef("--batch-size %d: it must be at least 1", f.batch)
+	case f.workers < 0:
+		return usagef("--workers %d: it must not be negative", f.workers)
+	}
+	return nil
+}
+
+// opened is a trained network on its device.
+type opened struct {
+	net    *alexnet.Network
+	exec   alexnet.Executor
+	target *target
+}
+
+func (o *opened) close() {
+	if o.exec != nil {
+		o.exec.Close()
+	}
+	if o.target != nil {
+		o.target.close()
+	}
+}
+
+// network reads the weights and finds the network that they belong to.
+func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
+	net, file, err := alexnet.ReadWeights(f.weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.model == "" {
+		if net == nil {
+			return nil, nil, usagef("%s does not say which network it belongs to: give --model", f.weights)
+		}
+		return net, file, nil
+	}
+	chosen, err := loadModel(f.model)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The number of classes is the length of the last bias.
+	specs, err := chosen.ParamSpecs()
+	if err != nil {
+		return nil, nil, err
+	}
+	last := specs[len(specs)-1]
+	if t, ok := file.Get(last.Name); ok && len(t.Shape) == 1 {
+		chosen = chosen.WithClasses(t.Shape[0])
+	}
+	if net != nil && len(chosen.Classes) == 0 && len(net.Classes) == chosen.NumClasses() {
+		named := *chosen
+		named.Classes = net.Classes
+		chosen = &named
+	}
+	return chosen, file, nil
+}
+
+// open puts the network on the device, for batches of up to `batch` pictures.
+func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weights.File, batch int) (*opened, error) {
+	t, err := openTarget(cmd, f.device)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{net: net, target: t}
+	if o.exec, err = t.executor(net, batch, alexnet.ExecOptions{Inference: true}); err == nil {
+		err = alexnet.LoadWeights(o.exec, file)
+	}
+	if err != nil {
+		o.close()
+		return nil, fmt.Errorf("%s: %w", f.weights, err)
+	}
+	return o, nil
+}
+
+// relabelled is a source whose labels are those of the network.
+type relabelled struct {
+	loader.Source
+	classes []string
+	to      []int
+}
+
+func (r *relabelled) Classes() []string { return r.classes }
+
+func (r *relabelled) Label(i int) int {
+	if label := r.Source.Label(i); label >= 0 {
+		return r.to[label]
+	}
+	return -1
+}
+
+// withLabelsOf matches the classes of src to the network's by their names.
+func withLabelsOf(net *alexnet.Network, src loader.Source) (loader.Source, error) {
+	classes := src.Classes()
+	if len(net.Classes) == 0 {
+		if len(classes) > net.NumClasses() {
+			return nil, fmt.Errorf("the data has %d classes and the network tells %d apart: these are not the weights for it", len(classes), net.NumClasses())
+		}
+		return src, nil
+	}
+	if slices.Equal(classes, net.Classes) {
+		return src, nil
+	}
+	r := &relabelled{Source: src, classes: net.Classes}
+	var unknown []string
+	for _, name := range classes {
+		i := slices.Index(net.Classes, name)
+		if i < 0 {
+			unknown = append(unknown, name)
+		}
+		r.to = append(r.to, i)
+	}
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("the network does not know %d of the %d classes of the data: %s; it knows %s", len(unknown), len(classes), some(unknown), some(net.Classes))
+	}
+	return r, nil
+}
+
+// some lists the first few of many words.
+func some(words []string) string {
+	const few = 8
+	if len(words) <= few {
+		return strings.Join(words, ", ")
+	}
+	return fmt.Sprintf("%s, … (%d)", strings.Join(words[:few], ", "), len(words))
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Where a flag's value comes from, strongest first: the command line, the
+// environment, the file given with -c. What none of them sets is left to the
+// network's [solver] table, then to the flag's default.
+const (
+	fromFlag    = "flag"
+	fromEnv     = "environment"
+	fromFile    = "file"
+	originNote  = "vkalexnet_origin"
+	envPrefix   = "VKALEXNET_"
+	configFlag  = "config"
+	resumedFlag = "resume"
+)
+
+// notInFile are the flags that make no sense in a configuration file.
+var notInFile = []string{configFlag, resumedFlag, "help"}
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+func keyName(flag string) string  { return strings.ReplaceAll(flag, "-", "_") }
+func flagName(key string) string  { return strings.ReplaceAll(key, "_", "-") }
+func inFile(f *pflag.Flag) bool   { return !slices.Contains(notInFile, f.Name) && !f.Hidden }
+func origin(f *pflag.Flag) string { return strings.Join(f.Annotations[originNote], "") }
+
+func setFrom(flags *pflag.FlagSet, f *pflag.Flag, value, from string) error {
+	var err error
+	if list, ok := f.Value.(pflag.SliceValue); ok && value == "" {
+		err = list.Replace(nil)
+	} else {
+		err = f.Value.Set(value)
+	}
+	if number := (*strconv.NumError)(nil); errors.As(err, &number) {
+		return fmt.Errorf("%q is not a value of type %s", number.Num, f.Value.Type())
+	}
+	if err != nil {
+		return err
+	}
+	f.Changed = true
+	return flags.SetAnnotation(f.Name, originNote, []string{from})
+}
+
+// applySettings fills the flags that the command line left alone from the
+// environment and, for commands that have --config, from the TOML file.
+func applySettings(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	var failed error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			_ = flags.SetAnnotation(f.Name, originNote, []string{fromFlag})
+			return
+		}
+		value, ok := os.LookupEnv(envName(f.Name))
+		if !ok || f.Name == "help" {
+			return
+		}
+		if err := setFrom(flags, f, value, fromEnv); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("environment: %s=%q: %w", envName(f.Name), value, err))
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	file := ""
+	if f := flags.Lookup(configFlag); f != nil {
+		file = f.Value.String()
+		if resume := flags.Lookup(resumedFlag); file == "" && resume != nil && resume.Value.String() != "" {
+			// A resumed run goes on with the settings that it was started with.
+			file = configBeside(resume.Value.String())
+		}
+	}
+	if file == "" {
+		return nil
+	}
+	return applyFile(flags, file)
+}
+
+// configBeside is the configuration file of the run that a checkpoint (or the
+// folder it is in) belongs to, or "".
+func configBeside(run string) string {
+	info, err := os.Stat(run)
+	if err != nil {
+		return ""
+	}
+	if !info.IsDir() {
+		run = filepath.Dir(run)
+	}
+	path := filepath.Join(run, "config.toml")
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// applyFile fills the flags that nothing else has set. A file's keys are the
+// long names of the flags with underscores.
+func applyFile(flags *pflag.FlagSet, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	var values map[string]any
+	if _, err := toml.Decode(string(text), &values); err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return fmt.Errorf("%s:%d: %s", path, syntax.Position.Line, syntax.Message)
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var known []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if inFile(f) {
+			known = append(known, keyName(f.Name))
+		}
+	})
+	keys := make([]string, 0, len(values))
+	for key := range values {
+		keys = append(keys, key)
+	}
+	sort.Slice(keys, func(i, j int) bool { return keyLine(text, keys[i]) < keyLine(text, keys[j]) })
+	var failed error
+	for _, key := range keys {
+		at := fmt.Sprintf("%s:%d", path, keyLine(text, key))
+		// Normalised, because a flag may have a second name.
+		f := flags.Lookup(flagName(key))
+		if f == nil || !inFile(f) {
+			failed = errors.Join(failed, fmt.Errorf("%s: unknown key %q%s", at, key, didYouMean(key, known)))
+			continue
+		}
+		value, err := flagText(values[key])
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %s: %w", at, key, err))
+			continue
+		}
+		if f.Changed {
+			continue
+		}
+		if err := setFrom(flags, f, value, fromFile); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %s = %s: %w", at, key, value, err))
+		}
+	}
+	return failed
+}
+
+// keyLine is the line that sets a key, or 0.
+func keyLine(text []byte, key string) int {
+	at := regexp.MustCompile(`(?m)^[ \t]*\[?["']?` + regexp.QuoteMeta(key) + `["']?[ \t]*[]=.]`).FindIndex(text)
+	if at == nil {
+		return 0
+	}
+	return strings.Count(string(text[:at[0]]), "\n") + 1
+}
+
+// flagText is a TOML value as it would be typed after a flag.
+func flagText(value any) (string, error) {
+	switch v := value.(type) {
+	case string, int64, float64, bool:
+		return fmt.Sprint(v), nil
+	case []any:
+		parts := make([]string, len(v))
+		for i := range v {
+			text, err := flagText(v[i])
+			if err != nil {
+				return "", err
+			}
+			parts[i] = text
+		}
+		return strings.Join(parts, ","), nil
+	default:
+		return "", fmt.Errorf("a %T is not a value for a flag", value)
+	}
+}
+
+// didYouMean suggests the nearest of the known words, if one is near.
+func didYouMean(word string, known []string) string {
+	best, at := "", max(2, len(word)/3)+1
+	for _, k := range known {
+		if d := editDistance(word, k); d < at {
+			best, at = k, d
+		}
+	}
+	if best == "" {
+		return "" // the command's help lists them
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// editDistance counts the insertions, deletions and changes of one byte that
+// turn a into b (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// settingsTOML writes the values of all flags as a file for -c, in the order of
+// the help.
+func settingsTOML(flags *pflag.FlagSet) string {
+	var b strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !inFile(f) {
+			return
+		}
+		value := f.Value.String()
+		// Lists are printed in brackets, as TOML wants them; its whole numbers end
+		// at 63 bits.
+		if _, err := strconv.ParseInt(value, 10, 64); f.Value.Type() == "string" || errors.Is(err, strconv.ErrRange) {
+			value = tomlString(value)
+		}
+		fmt.Fprintf(&b, "%-18s = %s\n", keyName(f.Name), value)
+	})
+	return b.String()
+}
+
+func tomlString(s string) string {
+	var b strings.Builder
+	if err := toml.NewEncoder(&b).Encode(map[string]string{"x": s}); err != nil {
+		return fmt.Sprintf("%q", s)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(b.String(), "x = "))
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+)
+
+func parse(t *testing.T, cmd *cobra.Command, args ...string) error {
+	t.Helper()
+	require.NoError(t, cmd.ParseFlags(args))
+	return applySettings(cmd)
+}
+
+// What is written as config.toml means the same when it is read.
+func TestSettingsAreReadBack(t *testing.T) {
+	first := newTrain()
+	require.NoError(t, parse(t, first, "--model", `odd "name" \ here`, "--lr", "1e-05", "--lr-milestones", "1.5,3", "--no-aug", "-j", "3", "--seed", "18446744073709551615"))
+	written := settingsTOML(first.Flags())
+	path := filepath.Join(t.TempDir(), "config.toml")
+	require.NoError(t, os.WriteFile(path, []byte(written), 0o644))
+
+	second := newTrain()
+	require.NoError(t, parse(t, second, "-c", path))
+	require.Equal(t, written, settingsTOML(second.Flags()))
+	for _, line := range []string{`lr                 = 1e-05`, `no_aug             = true`, `workers            = 3`} {
+		require.Contains(t, written, line+"\n")
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.toml")
+	require.NoError(t, os.WriteFile(path, []byte("lr = 0.1\nmomentum = 0.2\nweight_decay = 0.3\n"), 0o644))
+	t.Setenv("VKALEXNET_LR", "0.4")
+	t.Setenv("VKALEXNET_MOMENTUM", "0.5")
+	cmd := newTrain()
+	require.NoError(t, parse(t, cmd, "-c", path, "--lr", "0.6"))
+	for name, want := range map[string][2]string{"lr": {"0.6", fromFlag}, "momentum": {"0.5", fromEnv}, "wd": {"0.3", fromFile}} {
+		f := cmd.Flags().Lookup(name)
+		require.Equal(t, want, [2]string{f.Value.String(), origin(f)}, name)
+	}
+	require.False(t, cmd.Flags().Lookup("epochs").Changed, "nobody set it: the model's number stands")
+}
+
+func TestKeysAreFoundInTheFile(t *testing.T) {
+	text := []byte("# lr\n  lr = 1\nlr_gamma=2\n\"seed\" = 3\n[table]\n")
+	for key, line := range map[string]int{"lr": 2, "lr_gamma": 3, "seed": 4, "table": 5, "absent": 0} {
+		require.Equal(t, line, keyLine(text, key), key)
+	}
+}
+
+func TestSuggestions(t *testing.T) {
+	known := []string{"batch_size", "lr", "lr_gamma"}
+	require.Equal(t, `; did you mean "batch_size"?`, didYouMean("batchsize", known))
+	require.Equal(t, `; did you mean "lr_gamma"?`, didYouMean("lr_gama", known))
+	require.Empty(t, didYouMean("something_else", known))
+	require.Equal(t, 3, editDistance("kitten", "sitting"))
+	require.Equal(t, 4, editDistance("", "four"))
+}

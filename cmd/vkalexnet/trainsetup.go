@@ -1,0 +1,245 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"vkalexnet/alexnet"
+	"vkalexnet/loader"
+)
+
+// heldOut is the share of the pictures that validates where the data has no
+// validation pictures of its own.
+const heldOut = 0.1
+
+// trainRun is a run of training on its way to start.
+type trainRun struct {
+	cmd     *cobra.Command
+	flags   *trainFlags
+	options alexnet.Options
+	trainer *alexnet.Trainer
+	close   []func()
+}
+
+// openNetwork finds the network and settles its solver and every other setting.
+func (r *trainRun) openNetwork() error {
+	f, o := r.flags, &r.options
+	if f.resume != "" && f.weights != "" {
+		if origin(r.cmd.Flags().Lookup("weights")) == fromFlag {
+			return usagef("--resume goes on with a run, --weights starts a new one: give one of them")
+		}
+		f.weights = "" // where the resumed run had started from
+	}
+	o.Augment, o.Dropout, o.Shuffle = !f.noAugment, !f.noDropout, !f.noShuffle
+	o.Seed, o.OnBadImage = f.seed, f.onBadImage
+	switch {
+	case f.resume != "":
+		if err := r.restore(); err != nil {
+			return err
+		}
+	case f.model != "":
+		net, err := loadModel(f.model)
+		if err != nil {
+			return err
+		}
+		o.Net = net
+	case f.weights != "":
+		net, _, err := alexnet.ReadWeights(f.weights)
+		if err != nil {
+			return err
+		}
+		if net == nil {
+			return usagef("%s does not say which network it belongs to: give --model", f.weights)
+		}
+		o.Net = net
+	default:
+		return usagef("which network? --model takes a preset (%s) or a network's TOML file", strings.Join(alexnet.Presets(), ", "))
+	}
+	if f.data == "" {
+		return usagef("which pictures? --data takes a folder, an archive, a list, or \"synthetic\"")
+	}
+	net := *o.Net
+	r.settleSolver(&net.Solver)
+	if err := net.Solver.Check(); err != nil {
+		return usageError{err}
+	}
+	for name, value := range map[string]int64{"max-steps": f.maxSteps, "checkpoint-steps": int64(f.checkpointSteps), "workers": int64(f.workers), "num-classes": int64(f.classes)} {
+		if value < 0 {
+			return usagef("--%s %d: it must not be negative", name, value)
+		}
+	}
+	o.Net, o.Data, o.Workers = &net, f.data, f.workers
+	o.MaxSteps, o.CheckpointSteps = f.maxSteps, f.checkpointSteps
+	if f.output == "" {
+		f.output = filepath.Join("runs", net.Name+"-"+time.Now().Format("20060102-150405"))
+	}
+	o.OutputDir = f.output
+	return nil
+}
+
+// restore reads the checkpoint of --resume. Its settings stand where nothing
+// else sets them.
+func (r *trainRun) restore() error {
+	f, o, flags := r.flags, &r.options, r.cmd.Flags()
+	if origin(flags.Lookup("model")) == fromFlag {
+		return usagef("--resume takes the network from the checkpoint: leave --model out, or start a new run with --weights")
+	}
+	c, err := alexnet.ReadCheckpoint(f.resume)
+	if err != nil {
+		return err
+	}
+	given := *o
+	c.Restore(o)
+	for name, set := range map[string]func(){
+		"no-aug":       func() { o.Augment = given.Augment },
+		"no-dropout":   func() { o.Dropout = given.Dropout },
+		"no-shuffle":   func() { o.Shuffle = given.Shuffle },
+		"seed":         func() { o.Seed = given.Seed },
+		"on-bad-image": func() { o.OnBadImage = given.OnBadImage },
+		"data":         func() { o.Data = f.data },
+	} {
+		if flags.Lookup(name).Changed {
+			set()
+		}
+	}
+	f.data = o.Data
+	// The folder that a file names may have been moved since.
+	if from := origin(flags.Lookup("output-dir")); from != fromFlag && from != fromEnv {
+		f.output = f.resume
+		if info, err := os.Stat(f.resume); err == nil && !info.IsDir() {
+			f.output = filepath.Dir(f.resume)
+		}
+	}
+	return nil
+}
+
+// settleSolver puts the given flags into the network's solver, and the result
+// into the flags, from which config.toml is written.
+func (r *trainRun) settleSolver(s *alexnet.Solver) {
+	flags, f := r.cmd.Flags(), &r.flags.solver
+	settle(flags, "epochs", &s.Epochs, &f.Epochs)
+	settle(flags, "batch-size", &s.Batch, &f.Batch)
+	settle(flags, "grad-accum-steps", &s.GradAccumSteps, &f.GradAccumSteps)
+	settle(flags, "lr", &s.LR, &f.LR)
+	settle(flags, "momentum", &s.Momentum, &f.Momentum)
+	settle(flags, "wd", &s.WeightDecay, &f.WeightDecay)
+	settle(flags, "sgd-form", &s.Form, &f.Form)
+	settle(flags, "lr-scheduler", &s.Scheduler, &f.Scheduler)
+	settle(flags, "lr-step-size", &s.LRStepSize, &f.LRStepSize)
+	settle(flags, "lr-gamma", &s.LRGamma, &f.LRGamma)
+	settle(flags, "lr-milestones", &s.LRMilestones, &f.LRMilestones)
+	settle(flags, "lr-power", &s.LRPower, &f.LRPower)
+	settle(flags, "lr-patience", &s.LRPatience, &f.LRPatience)
+	settle(flags, "lr-min", &s.LRMin, &f.LRMin)
+	settle(flags, "lr-warmup-epochs", &s.LRWarmupEpochs, &f.LRWarmupEpochs)
+	r.flags.seed, r.flags.onBadImage = r.options.Seed, r.options.OnBadImage
+	r.flags.noAugment, r.flags.noDropout, r.flags.noShuffle = !r.options.Augment, !r.options.Dropout, !r.options.Shuffle
+}
+
+func settle[T any](flags *pflag.FlagSet, name string, setting, flag *T) {
+	if flags.Lookup(name).Changed {
+		*setting = *flag
+	} else {
+		*flag = *setting
+	}
+}
+
+// openData opens the pictures and fits the network to their classes.
+func (r *trainRun) openData() error {
+	o := &r.options
+	train, err := loader.OpenSource(o.Data, "train")
+	if err != nil {
+		return err
+	}
+	r.closeLater(train)
+	val, err := loader.OpenSource(o.Data, "val")
+	switch {
+	case errors.Is(err, loader.ErrNoSplit):
+		train, val = loader.Split(train, heldOut, o.Seed)
+		warn(r.cmd, "data: %s has no validation pictures of its own; %.0f %% of each class, %d pictures, are held out for it", o.Data, 100*heldOut, val.Len())
+	case err != nil:
+		return err
+	default:
+		r.closeLater(val)
+	}
+	o.Train = train
+	if val.Len() > 0 {
+		o.Val = val
+	}
+	classes := len(train.Classes())
+	if r.flags.classes > 0 {
+		classes = r.flags.classes
+	}
+	if classes == 0 {
+		classes = o.Net.NumClasses()
+	}
+	if o.Resume == nil {
+		o.Net = o.Net.WithClasses(classes)
+	}
+	r.flags.classes = classes
+	warn(r.cmd, "data: %s: %d pictures to train on, %d to validate on, %d classes", o.Data, train.Len(), val.Len(), classes)
+	return nil
+}
+
+func (r *trainRun) closeLater(src loader.Source) {
+	if c, ok := src.(io.Closer); ok {
+		r.close = append(r.close, func() { _ = c.Close() })
+	}
+}
+
+// openWeights reads the parameters to start from. A last layer for another
+// number of classes starts anew.
+func (r *trainRun) openWeights() error {
+	if r.flags.weights == "" {
+		return nil
+	}
+	_, file, err := alexnet.ReadWeights(r.flags.weights)
+	if err != nil {
+		return err
+	}
+	initial, err := r.options.Net.InitialParams(r.options.Seed)
+	if err != nil {
+		return err
+	}
+	for _, fresh := range initial[max(0, len(initial)-2):] {
+		for i, t := range file.Tensors {
+			if t.Name == fresh.Name && len(t.Shape) == len(fresh.Shape) && t.Shape[0] != fresh.Shape[0] {
+				file.Tensors[i] = fresh
+				warn(r.cmd, "weights: %s has %d classes and the data %d: it starts anew", t.Name, t.Shape[0], fresh.Shape[0])
+			}
+		}
+	}
+	r.options.Weights = file
+	return nil
+}
+
+func (r *trainRun) openExecutor() error {
+	t, err := openTarget(r.cmd, r.flags.device)
+	if err != nil {
+		return err
+	}
+	r.close = append(r.close, t.close)
+	exec, err := t.executor(r.options.Net, r.options.Net.Solver.Batch, r.options.ExecOptions())
+	if err != nil {
+		return err
+	}
+	r.close = append(r.close, exec.Close)
+	r.options.Exec = exec
+	return nil
+}
+
+func (r *trainRun) openTrainer() error {
+	o := &r.options
+	r.flags.output = o.OutputDir
+	o.Config = []byte("# Every setting of this run, for vkalexnet train -c. Network: " + o.Net.Name + "\n" + settingsTOML(r.cmd.Flags()))
+	var err error
+	r.trainer, err = alexnet.NewTrainer(withProgress(o, r.cmd.ErrOrStderr()))
+	return err
+}

@@ -1,0 +1,101 @@
+// Package layers holds the layers of AlexNet: for each one a Go type, the plain
+// loops on the CPU that define what it computes, and the recording of the
+// kernels that compute the same on a device.
+//
+// On the host every tensor is laid out as its documentation says: pictures
+// [batch, channels, height, width], convolution weights [out, in/groups, kh, kw],
+// fully connected weights [out, in]. On a device pictures are [batch, height,
+// width, channels] with each example starting at a multiple of 64 words, and
+// weights are [kh, kw, in/groups, out]; layout.go converts between the two.
+package layers
+
+import "vkalexnet/engine"
+
+// Shape is the extent of one example: [C, H, W].
+type Shape struct{ C, H, W int }
+
+// Len is the number of elements of one example.
+func (s Shape) Len() int { return s.C * s.H * s.W }
+
+// Param describes one trainable tensor of a layer.
+type Param struct {
+	Name  string // "weight" or "bias"
+	Shape []int  // on the host: [out, in/groups, kh, kw], [out, in] or [out]
+}
+
+// Len is the number of elements of the parameter.
+func (p Param) Len() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Plan is what a layer will do with inputs of a given shape.
+type Plan struct {
+	In, Out Shape
+	Params  []Param
+	// KeepWords is the number of 32-bit words per example that the device's
+	// forward pass leaves for its backward pass (beside X and Y).
+	KeepWords int
+	// NeedsX and NeedsY say which of its tensors the backward pass reads.
+	NeedsX, NeedsY bool
+	// MACs is the number of multiply-adds of one forward pass per example.
+	MACs int64
+}
+
+// Layer is one step of a network: a value without state, the same for
+// training and inference, on a device and on the CPU.
+type Layer interface {
+	// Kind is the layer's name in network files, test tables and timings: "conv".
+	Kind() string
+	// Plan checks the layer against an input shape. Its errors say which
+	// number is impossible and why.
+	Plan(in Shape) (Plan, error)
+	// ForwardCPU and BackwardCPU are the definition: plain loops, float32
+	// storage, float64 sums. BackwardCPU adds to s.Grads and overwrites s.DX;
+	// a nil s.DX means that the input's gradient is not wanted.
+	ForwardCPU(s *Slots[[]float32])
+	BackwardCPU(s *Slots[[]float32])
+	// Forward and Backward record the same on a device. Backward likewise adds
+	// to s.Grads when s.Accumulate is set and overwrites them otherwise.
+	Forward(r *engine.Recording, s *Slots[engine.Buffer])
+	Backward(r *engine.Recording, s *Slots[engine.Buffer])
+}
+
+// Slots are the tensors that a layer works on, the same list on the CPU
+// (T = []float32, host layout) and on a device (T = engine.Buffer).
+type Slots[T any] struct {
+	Batch  int
+	Plan   Plan
+	X, Y   T   // input and output
+	DX, DY T   // their gradients
+	Params []T // as Plan.Params
+	Grads  []T // as Plan.Params
+	Keep   T   // device only: Plan.KeepWords per example
+	// Step holds the numbers that change from step to step; on the CPU it is
+	// decoded in StepValues.
+	Step       T
+	StepValues Step
+	// Train selects what differs between training and inference (dropout).
+	Train bool
+	// Stream tells the random streams of the layers apart: the layer's index.
+	Stream uint32
+	// NoDX says that nobody wants the input's gradient (device; on the CPU DX is nil).
+	NoDX bool
+	// Accumulate adds to Grads instead of overwriting them (device only).
+	Accumulate bool
+	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
+	WithReLU bool
+	// Tuning overrides the device's row of the tuning table (device only).
+	Tuning *Tuning
+}
+
+// Step is what changes from one training step to the next.
+type Step struct {
+	Seed  uint64 // the run's seed
+	Count uint64 // how many forward passes in training came before: keys dropout
+}
+
+var _ = []Layer{Conv{}, Linear{}, ReLU{}, LRN{}, MapNorm{}, MaxPool{}, Dropout{}}

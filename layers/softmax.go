@@ -1,0 +1,81 @@
+package layers
+
+import (
+	"math"
+
+	"vkalexnet/engine"
+)
+
+// SoftmaxLossCPU computes the multinomial logistic loss of Krizhevsky et al.
+// 2012, section 3: with p = softmax(logits), for every example
+//
+//	loss    = -ln p[label]
+//	rank    = number of classes that beat the label: a higher score, or the
+//	          same score and a lower index; top-k counts rank < k as right
+//	dlogits = (p - onehot(label)) · scale
+//
+// logits and dlogits are [batch, classes], the others [batch]; a nil dlogits is
+// skipped. An example whose label is negative counts as nothing: its loss and
+// gradient are 0, and its rank is classes. A score that is not a number makes
+// rank classes too, and the loss not a number. Labels must be below classes.
+func SoftmaxLossCPU(logits []float32, batch, classes int, labels []int32, scale float32, loss []float32, rank []int32, dlogits []float32) {
+	parallel(batch, func(first, last int) {
+		for b := first; b < last; b++ {
+			var gradient []float32
+			if dlogits != nil {
+				gradient = dlogits[b*classes:][:classes]
+			}
+			loss[b], rank[b] = softmaxLoss(logits[b*classes:][:classes], int(labels[b]), scale, gradient)
+		}
+	})
+}
+
+// softmaxLoss is SoftmaxLossCPU for one example.
+func softmaxLoss(scores []float32, label int, scale float32, gradient []float32) (loss float32, rank int32) {
+	if label < 0 {
+		clear(gradient)
+		return 0, int32(len(scores))
+	}
+	own := scores[label]
+	highest, broken := math.Inf(-1), false
+	for j, v := range scores {
+		highest = math.Max(highest, float64(v))
+		broken = broken || v != v
+		if v > own || v == own && j < label {
+			rank++
+		}
+	}
+	if broken {
+		rank = int32(len(scores))
+	}
+	// Subtracting the highest score keeps exp from overflowing.
+	sum := 0.0
+	for _, v := range scores {
+		sum += math.Exp(float64(v) - highest)
+	}
+	for j := range gradient {
+		p := math.Exp(float64(scores[j])-highest) / sum
+		if j == label {
+			p--
+		}
+		gradient[j] = float32(p * float64(scale))
+	}
+	return float32(math.Log(sum) - (float64(own) - highest)), rank
+}
+
+type softmax struct {
+	X, Labels, Loss, Rank, DX, Step engine.Buffer
+	Classes, Pitch                  uint32
+	WithGradient                    bool
+}
+
+var softmaxKernel = engine.Declare[softmax]("softmax")
+
+// SoftmaxLoss records softmax with cross-entropy for a batch of logits, each
+// example at a multiple of pitch words: loss and rank per example as
+// SoftmaxLossCPU defines them, and the gradient dlogits (if it is a buffer)
+// times the step's gradient scale.
+func SoftmaxLoss(r *engine.Recording, logits, labels, loss, rank, dlogits, step engine.Buffer, batch, classes, pitch int) {
+	softmaxKernel.Record(r, engine.Groups(batch, 1, 1), softmax{X: logits, Labels: labels, Loss: loss, Rank: rank, DX: dlogits, Step: step,
+		Classes: uint32(classes), Pitch: uint32(pitch), WithGradient: !dlogits.IsZero()})
+}

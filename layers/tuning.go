@@ -1,0 +1,76 @@
+package layers
+
+import "vkalexnet/engine"
+
+// Tuning says how a device's matrix products are cut: one row of the table.
+type Tuning struct {
+	Name string
+	// Lanes is the subgroup size of the kernel that keeps tiles in registers
+	// and broadcasts between lanes; 0 selects the one with shared memory.
+	Lanes int
+	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
+	// time, EachM × EachN what one invocation keeps in registers.
+	TileM, TileN, TileK, EachM, EachN int
+}
+
+// Invocations is the size of a workgroup.
+func (t Tuning) Invocations() int {
+	if t.Lanes > 0 {
+		return t.Lanes
+	}
+	return t.TileM / t.EachM * (t.TileN / t.EachN)
+}
+
+// Shared is the shared memory of a workgroup in bytes.
+func (t Tuning) Shared() int {
+	if t.Lanes > 0 {
+		return 0
+	}
+	return engine.WordBytes * t.TileK * (t.TileM + 1 + t.TileN + 1)
+}
+
+// Fits reports whether the device can run the row.
+func (t Tuning) Fits(info *engine.Info) bool {
+	f := info.Features
+	if t.Lanes > 0 {
+		// The kernel needs to know the subgroup size, so it must be the only one.
+		if !f.SubgroupBallot || f.SubgroupSize != uint32(t.Lanes) || f.SubgroupMin != f.SubgroupMax && f.SubgroupMin != 0 {
+			return false
+		}
+	}
+	return t.Invocations() <= int(info.Limits.Invocations) && t.Shared() <= int(info.Limits.Shared)
+}
+
+// tunings is the one table of tile choices. The last row fits every Vulkan 1.1
+// device: at most 128 invocations, 16 KiB of shared memory, no subgroups.
+var tunings = []struct {
+	Tuning
+	suits func(*engine.Info) bool
+}{
+	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
+	{Tuning{Name: "lanes4", Lanes: 4, TileM: 16, TileN: 32}, software},
+	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 4}, kind(engine.Discrete)},
+	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 4}, anyGPU},
+	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4}, func(*engine.Info) bool { return true }},
+}
+
+func software(i *engine.Info) bool { return i.Type == engine.Software }
+func anyGPU(i *engine.Info) bool   { return i.Type != engine.Software }
+func kind(t engine.Type) func(*engine.Info) bool {
+	return func(i *engine.Info) bool { return i.Type == t }
+}
+
+// Tunings are the rows that a device can run, the one it uses first.
+func Tunings(info *engine.Info) []Tuning {
+	var chosen, rest []Tuning
+	for _, t := range tunings {
+		switch {
+		case !t.Fits(info):
+		case len(chosen) == 0 && t.suits(info):
+			chosen = append(chosen, t.Tuning)
+		default:
+			rest = append(rest, t.Tuning)
+		}
+	}
+	return append(chosen, rest...)
+}

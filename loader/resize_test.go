@@ -1,0 +1,217 @@
+package loader
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/image/draw"
+)
+
+// reference scales all of img to w×h with x/image's tent filter.
+func reference(img image.Image, w, h int) *image.RGBA {
+	dst := image.NewRGBA(image.Rect(0, 0, w, h))
+	draw.BiLinear.Scale(dst, dst.Rect, img, img.Bounds(), draw.Src, nil)
+	return dst
+}
+
+// requireNear compares stored pixels with the part of want at the offset.
+func requireNear(t *testing.T, want *image.RGBA, x0, y0 int, got []byte, n, tolerance int) {
+	t.Helper()
+	for y := range n {
+		for x := range n {
+			w := want.Pix[want.PixOffset(x0+x, y0+y):]
+			g := got[3*(y*n+x):]
+			for c := range 3 {
+				if d := int(w[c]) - int(g[c]); d > tolerance || d < -tolerance {
+					t.Fatalf("pixel (%d, %d) channel %d: %d, want %d within %d", x, y, c, g[c], w[c], tolerance)
+				}
+			}
+		}
+	}
+}
+
+func TestWarpAgreesWithXImage(t *testing.T) {
+	for _, c := range [][3]int{{100, 80, 32}, {31, 97, 24}, {32, 32, 32}, {10, 7, 24}, {500, 3, 16}, {1, 1, 8}, {641, 427, 256}} {
+		img := testImage(c[0], c[1], 1)
+		got := make([]byte, c[2]*c[2]*3)
+		require.NoError(t, Store(got, img, c[2], "warp"))
+		requireNear(t, reference(img, c[2], c[2]), 0, 0, got, c[2], 1)
+	}
+}
+
+func TestSameSizeIsACopy(t *testing.T) {
+	img := testImage(17, 17, 3)
+	for _, mode := range []string{"warp", "short", "letterbox"} {
+		got := make([]byte, 17*17*3)
+		require.NoError(t, Store(got, img, 17, mode))
+		requireNear(t, img, 0, 0, got, 17, 0)
+	}
+}
+
+func TestShortKeepsTheCentre(t *testing.T) {
+	for _, c := range [][2]int{{96, 64}, {64, 96}, {64, 64}} {
+		img := testImage(c[0], c[1], 2)
+		got := make([]byte, 16*16*3)
+		require.NoError(t, Store(got, img, 16, "short"))
+		w, h := c[0]/4, c[1]/4
+		requireNear(t, reference(img, w, h), (w-16)/2, (h-16)/2, got, 16, 1)
+	}
+}
+
+func TestLetterbox(t *testing.T) {
+	img := testImage(64, 32, 4)
+	got := bytes.Repeat([]byte{9}, 16*16*3)
+	require.NoError(t, Store(got, img, 16, "letterbox"))
+	want := image.NewRGBA(image.Rect(0, 0, 16, 16))
+	draw.Draw(want, image.Rect(0, 4, 16, 12), reference(img, 16, 8), image.Point{}, draw.Src)
+	requireNear(t, want, 0, 0, got, 16, 1)
+
+	thin := image.NewGray(image.Rect(0, 0, 1, 4000)) // a side that rounds to 0
+	for i := range thin.Pix {
+		thin.Pix[i] = 200
+	}
+	require.NoError(t, Store(got, thin, 16, "letterbox"))
+	require.EqualValues(t, 200, got[3*7])
+	require.EqualValues(t, 0, got[3*6])
+}
+
+func TestFlatStaysFlat(t *testing.T) {
+	for w := 1; w < 300; w += 13 {
+		img := image.NewGray(image.Rect(0, 0, w, 301-w))
+		for i := range img.Pix {
+			img.Pix[i] = 255
+		}
+		got := make([]byte, 37*37*3)
+		require.NoError(t, Store(got, img, 37, "short"))
+		for i, v := range got {
+			require.EqualValues(t, 255, v, "width %d, byte %d", w, i)
+		}
+	}
+}
+
+// onlyAt hides what a picture is, so that it takes the general way.
+type onlyAt struct{ image.Image }
+
+func TestEveryKindAgreesWithTheGeneralWay(t *testing.T) {
+	r := image.Rect(3, 5, 43, 35) // not at the origin, as a sub-picture
+	noise := testImage(64, 64, 5)
+	fill := func(img draw.Image) image.Image {
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			for x := r.Min.X; x < r.Max.X; x++ {
+				c := noise.RGBAAt(x, y)
+				img.Set(x, y, color.NRGBA{c.R, c.G, c.B, uint8(4 * x)})
+			}
+		}
+		return img
+	}
+	cmyk := image.NewCMYK(r)
+	for i := range cmyk.Pix {
+		cmyk.Pix[i] = noise.Pix[i]
+	}
+	var palette color.Palette
+	for i := range 200 {
+		palette = append(palette, color.NRGBA{uint8(i), uint8(255 - i), 77, uint8(55 + i)})
+	}
+	for _, img := range []image.Image{
+		fill(image.NewRGBA(r)), fill(image.NewNRGBA(r)), fill(image.NewGray(r)), cmyk,
+		fill(image.NewPaletted(r, palette)), fill(image.NewNRGBA64(r)), fill(image.NewGray16(r)), fill(image.NewRGBA64(r)),
+	} {
+		t.Run(fmt.Sprintf("%T", img), func(t *testing.T) {
+			got, want := make([]byte, 16*16*3), make([]byte, 16*16*3)
+			for _, mode := range []string{"warp", "short", "letterbox"} {
+				require.NoError(t, Store(got, img, 16, mode))
+				require.NoError(t, Store(want, onlyAt{img}, 16, mode))
+				for i := range got {
+					require.InDelta(t, int(want[i]), int(got[i]), 1)
+				}
+			}
+		})
+	}
+}
+
+func TestAlphaLiesOverBlack(t *testing.T) {
+	img := image.NewNRGBA(image.Rect(0, 0, 1, 1))
+	img.Set(0, 0, color.NRGBA{200, 100, 50, 128})
+	got := make([]byte, 3)
+	require.NoError(t, Store(got, img, 1, "warp"))
+	require.Equal(t, []byte{100, 50, 25}, got)
+}
+
+// The planes of a YCbCr picture are scaled apart; on a smooth picture that is
+// what scaling its RGB pixels gives.
+func TestYCbCrAgreesWithRGB(t *testing.T) {
+	for _, ratio := range []image.YCbCrSubsampleRatio{
+		image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420,
+		image.YCbCrSubsampleRatio440, image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410,
+	} {
+		for _, size := range []image.Point{{203, 151}, {64, 200}, {320, 320}} {
+			img := image.NewYCbCr(image.Rectangle{Max: size}, ratio)
+			for y := range size.Y {
+				for x := range size.X {
+					img.Y[img.YOffset(x, y)] = uint8(60 + 120*x/size.X)
+					c := img.COffset(x, y)
+					img.Cb[c] = uint8(100 + 50*y/size.Y)
+					img.Cr[c] = uint8(110 + 40*x/size.X)
+				}
+			}
+			for _, mode := range []string{"warp", "short"} {
+				got, want := make([]byte, 32*32*3), make([]byte, 32*32*3)
+				require.NoError(t, Store(got, img, 32, mode))
+				require.NoError(t, Store(want, onlyAt{img}, 32, mode))
+				for i := range got {
+					require.InDelta(t, int(want[i]), int(got[i]), 3, "%v %v %s", ratio, size, mode)
+				}
+			}
+			// A sub-picture is not at the origin and takes the general way.
+			part := img.SubImage(image.Rect(1, 1, 33, 33))
+			got := make([]byte, 32*32*3)
+			require.NoError(t, Store(got, part, 32, "warp"))
+			requireNear(t, reference(part, 32, 32), 0, 0, got, 32, 1)
+		}
+	}
+}
+
+func TestStoreRefuses(t *testing.T) {
+	img := testImage(4, 4, 1)
+	require.ErrorContains(t, Store(make([]byte, 47), img, 4, "warp"), "47 bytes")
+	require.ErrorContains(t, Store(make([]byte, 48), img, 4, "fit"), `"fit"`)
+	require.ErrorContains(t, Store(make([]byte, 48), image.NewGray(image.Rectangle{}), 4, "warp"), "0×0")
+	require.Error(t, Store(nil, img, 0, "warp"))
+}
+
+func BenchmarkStore(b *testing.B) {
+	y := image.NewYCbCr(image.Rect(0, 0, 500, 375), image.YCbCrSubsampleRatio420)
+	dst := make([]byte, 256*256*3)
+	for _, img := range []image.Image{y, testImage(500, 375, 1), image.NewGray(y.Rect)} {
+		b.Run(fmt.Sprintf("%T", img), func(b *testing.B) {
+			for range b.N {
+				_ = Store(dst, img, 256, "short")
+			}
+		})
+	}
+}
+
+// BenchmarkImageNet decodes and stores real photographs, one per operation.
+func BenchmarkImageNet(b *testing.B) {
+	src, err := OpenSource(sharedData(b, "imagenet-samples.tar"), "train")
+	require.NoError(b, err)
+	defer src.(io.Closer).Close()
+	dst := make([]byte, 256*256*3)
+	for _, store := range []bool{false, true} {
+		b.Run(fmt.Sprintf("store=%v", store), func(b *testing.B) {
+			for i := range b.N {
+				img, err := src.Open(i % src.Len())
+				require.NoError(b, err)
+				if store {
+					require.NoError(b, Store(dst, img, 256, "short"))
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")
+		})
+	}
+}

@@ -1,0 +1,50 @@
+// y[row][column] = colour·(bilinear sample of the stored picture at geometry·(column, row, 1), 1), or 0 outside it
+#version 450
+#extension GL_GOOGLE_include_directive : require
+
+layout(local_size_x_id = 0) in;
+#include "include/index.glsl"
+layout(binding = 0) readonly buffer Pixels { uint pixels[]; };         // RGB bytes, each picture at a whole word
+layout(binding = 1) readonly buffer Transforms { float transforms[]; }; // per picture: 3 × 3 and 4 × 4, by columns
+layout(binding = 2) writeonly buffer Y { float y[]; };
+layout(push_constant) uniform Args { uint batch, first, size, stored, pixels_pitch, y_pitch; };
+
+const uint TRANSFORM = 25;
+
+vec3 texel(uint base, int row, int column) {
+  row = clamp(row, 0, int(stored) - 1);
+  column = clamp(column, 0, int(stored) - 1);
+  uint at = uint(row * int(stored) + column) * 3;
+  uint word = base + (at >> 2), shift = (at & 3) * 8;
+  uint low = pixels[word];
+  uint three = low >> shift;
+  if (shift > 8) three |= pixels[word + 1] << (32 - shift);
+  return vec3(three & 255, three >> 8 & 255, three >> 16 & 255);
+}
+
+void main() {
+  uint i = thread_index();
+  if (i >= batch * size * size) return;
+  uint n = i / (size * size), p = i % (size * size);
+  float column = float(p % size), row = float(p / size);
+  uint t = (first + n) * TRANSFORM;
+  float u = transforms[t] * column + transforms[t + 3] * row + transforms[t + 6];
+  float v = transforms[t + 1] * column + transforms[t + 4] * row + transforms[t + 7];
+  float w = transforms[t + 2] * column + transforms[t + 5] * row + transforms[t + 8];
+  if (w != 1.0) { u /= w; v /= w; } // keeps whole-pixel crops exact where division is not
+  uint at = n * y_pitch + p * 3;
+  float edge = float(stored) - 0.5;
+  if (!(u >= -0.5 && u < edge && v >= -0.5 && v < edge)) {
+    y[at] = 0.0; y[at + 1] = 0.0; y[at + 2] = 0.0;
+    return;
+  }
+  int x0 = int(floor(u)), y0 = int(floor(v));
+  float fx = u - floor(u), fy = v - floor(v);
+  uint base = n * pixels_pitch;
+  vec3 top = mix(texel(base, y0, x0), texel(base, y0, x0 + 1), fx);
+  vec3 bottom = mix(texel(base, y0 + 1, x0), texel(base, y0 + 1, x0 + 1), fx);
+  vec3 rgb = mix(top, bottom, fy);
+  t += 9;
+  for (uint c = 0; c < 3; c++)
+    y[at + c] = transforms[t + c] * rgb.r + transforms[t + 4 + c] * rgb.g + transforms[t + 8 + c] * rgb.b + transforms[t + 12 + c];
+}

@@ -1,0 +1,2 @@
+// Package tests holds the tests that need a device or several packages.
+package tests

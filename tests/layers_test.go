@@ -1,0 +1,223 @@
+package tests
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+	_ "vkalexnet/optim" // declares a kernel
+	"vkalexnet/shaders"
+)
+
+const eps = 1.0 / (1 << 23)
+
+// layerCase is one row of the table: a layer, its input and how many terms its
+// longest sum has, which sets the tolerance.
+type layerCase struct {
+	name  string
+	layer layers.Layer
+	in    layers.Shape
+	batch int
+}
+
+var layerCases = []layerCase{
+	{"conv_1x1", layers.Conv{Out: 1, KernelH: 1, KernelW: 1, Stride: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
+	{"conv_first", layers.Conv{Out: 24, KernelH: 11, KernelW: 11, Stride: 4}, layers.Shape{C: 3, H: 35, W: 35}, 3},
+	{"conv_first_padded", layers.Conv{Out: 20, KernelH: 11, KernelW: 11, Stride: 4, Pad: 2}, layers.Shape{C: 3, H: 32, W: 29}, 2},
+	{"conv_ceil", layers.Conv{Out: 16, KernelH: 7, KernelW: 5, Stride: 4, Ceil: true}, layers.Shape{C: 3, H: 30, W: 31}, 2},
+	{"conv_groups", layers.Conv{Out: 32, KernelH: 5, KernelW: 5, Stride: 1, Pad: 2, Groups: 2}, layers.Shape{C: 24, H: 9, W: 7}, 3},
+	{"conv_3x3", layers.Conv{Out: 40, KernelH: 3, KernelW: 3, Stride: 1, Pad: 1}, layers.Shape{C: 36, H: 13, W: 13}, 2},
+	{"conv_primes", layers.Conv{Out: 13, KernelH: 3, KernelW: 2, Stride: 3, Pad: 1}, layers.Shape{C: 7, H: 11, W: 17}, 5},
+	{"conv_odd_groups", layers.Conv{Out: 21, KernelH: 2, KernelW: 3, Stride: 2, Pad: 1, Groups: 3}, layers.Shape{C: 15, H: 6, W: 5}, 3},
+	{"conv_wide", layers.Conv{Out: 100, KernelH: 3, KernelW: 3, Stride: 2, Pad: 0}, layers.Shape{C: 68, H: 8, W: 8}, 1},
+	{"conv_tiny_maps", layers.Conv{Out: 8, KernelH: 2, KernelW: 1, Stride: 1, Pad: 0}, layers.Shape{C: 4, H: 3, W: 1}, 7},
+	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
+	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
+	{"linear_one", layers.Linear{Out: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
+	{"relu", layers.ReLU{}, layers.Shape{C: 5, H: 7, W: 3}, 3},
+	{"lrn", layers.LRN{Size: 5, Alpha: 1, Beta: 0.75, K: 2}, layers.Shape{C: 24, H: 5, W: 3}, 3},
+	{"lrn_groups", layers.LRN{Size: 5, Alpha: 0.5, Beta: 0.75, K: 1, Groups: 2}, layers.Shape{C: 16, H: 3, W: 3}, 2},
+	{"lrn_odd", layers.LRN{Size: 3, Alpha: 0.3, Beta: 0.6, K: 1, PlainAlpha: true}, layers.Shape{C: 7, H: 5, W: 3}, 2},
+	{"lrn_wide", layers.LRN{Size: 9, Alpha: 0.5, Beta: 0.75, K: 1}, layers.Shape{C: 20, H: 2, W: 3}, 2},
+	{"lrn_odd_groups", layers.LRN{Size: 5, Alpha: 0.5, Beta: 0.75, K: 1, Groups: 3}, layers.Shape{C: 9, H: 2, W: 3}, 2},
+	{"mapnorm", layers.MapNorm{Size: 5, Alpha: 2, Beta: 0.75, K: 1}, layers.Shape{C: 6, H: 9, W: 7}, 2},
+	{"maxpool", layers.MaxPool{Size: 3, Stride: 2}, layers.Shape{C: 12, H: 13, W: 11}, 3},
+	{"maxpool_ceil", layers.MaxPool{Size: 3, Stride: 2, Ceil: true}, layers.Shape{C: 5, H: 12, W: 10}, 2},
+	{"maxpool_pad", layers.MaxPool{Size: 3, Stride: 2, Pad: 1}, layers.Shape{C: 8, H: 9, W: 9}, 2},
+	{"maxpool_apart", layers.MaxPool{Size: 2, Stride: 3}, layers.Shape{C: 3, H: 8, W: 9}, 2},
+	{"dropout", layers.Dropout{P: 0.5}, layers.Shape{C: 6, H: 5, W: 7}, 3},
+	{"dropout_paper", layers.Dropout{P: 0.3, Paper: true}, layers.Shape{C: 65, H: 1, W: 1}, 3},
+}
+
+// terms is the number of terms in the longest sum of the layer, forward or
+// backward.
+func (c layerCase) terms(p layers.Plan) float64 {
+	most := 8
+	switch l := c.layer.(type) {
+	case layers.Conv:
+		most = max(most, l.KernelH*l.KernelW*c.in.C, l.KernelH*l.KernelW*l.Out, c.batch*p.Out.H*p.Out.W)
+	case layers.Linear:
+		most = max(most, c.in.Len(), l.Out, c.batch)
+	default:
+		most = 64 // a power of a short sum
+	}
+	return float64(most)
+}
+
+func TestKernelsMatchShaders(t *testing.T) { require.NoError(t, engine.CheckKernels(shaders.FS)) }
+
+// TestLayers compares every layer, forward and backward, with the CPU reference
+// on every device and for every row of the tuning table.
+func TestLayers(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		for _, c := range layerCases {
+			tunings := layers.Tunings(&d.Info)
+			if k := c.layer.Kind(); k != "conv" && k != "linear" {
+				tunings = tunings[:1] // only matrix products are tuned
+			}
+			for _, tuning := range tunings {
+				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning) })
+			}
+		}
+	})
+}
+
+func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning) {
+	rng := rand.New(rand.NewPCG(1, uint64(len(c.name))))
+	random := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(rng.Float64()*2 - 1)
+		}
+		return v
+	}
+	plan, err := c.layer.Plan(c.in)
+	require.NoError(t, err)
+	step := layers.Step{Seed: 0x1234567890abcdef, Count: 77}
+	cpu := layers.Slots[[]float32]{
+		Batch: c.batch, Plan: plan, X: random(c.batch * plan.In.Len()), Y: make([]float32, c.batch*plan.Out.Len()),
+		DX: make([]float32, c.batch*plan.In.Len()), DY: random(c.batch * plan.Out.Len()), StepValues: step, Train: true, Stream: 3,
+	}
+	for _, p := range plan.Params {
+		cpu.Params = append(cpu.Params, random(p.Len()))
+		cpu.Grads = append(cpu.Grads, make([]float32, p.Len()))
+	}
+	c.layer.ForwardCPU(&cpu)
+	c.layer.BackwardCPU(&cpu)
+
+	const guard = 64
+	const sentinel = float32(-12345.678)
+	type watched struct {
+		name string
+		all  engine.Buffer
+		n    int
+	}
+	var buffers []watched
+	buffer := func(name string, words int, data []float32) engine.Buffer {
+		padded := (words + 63) &^ 63
+		all, err := d.NewBuffer(name, padded+2*guard, engine.OnDevice)
+		require.NoError(t, err)
+		content := make([]float32, padded+2*guard)
+		for i := range content {
+			content[i] = sentinel
+			if i >= guard && i < guard+words {
+				content[i] = float32(math.NaN())
+			}
+		}
+		copy(content[guard:], data)
+		require.NoError(t, engine.Upload(d, all, content))
+		buffers = append(buffers, watched{name, all, padded})
+		return all.Slice(guard, padded)
+	}
+	defer func() {
+		for _, b := range buffers {
+			d.Free(b.all)
+		}
+	}()
+	pack := func(v []float32, s layers.Shape) []float32 {
+		p := make([]float32, c.batch*s.Pitch())
+		layers.PackExamples(p, v, c.batch, s)
+		return p
+	}
+	dev := layers.Slots[engine.Buffer]{
+		Batch: c.batch, Plan: plan, Train: true, Stream: 3, Tuning: &tuning,
+		X:  buffer("x", c.batch*plan.In.Pitch(), pack(cpu.X, plan.In)),
+		Y:  buffer("y", c.batch*plan.Out.Pitch(), nil),
+		DX: buffer("dx", c.batch*plan.In.Pitch(), nil),
+		DY: buffer("dy", c.batch*plan.Out.Pitch(), pack(cpu.DY, plan.Out)),
+	}
+	if plan.KeepWords > 0 {
+		dev.Keep = buffer("keep", c.batch*plan.KeepPitch(), nil)
+	}
+	for i, p := range plan.Params {
+		packed := make([]float32, p.Len())
+		plan.PackParam(i, packed, cpu.Params[i])
+		dev.Params = append(dev.Params, buffer(p.Name, p.Len(), packed))
+		dev.Grads = append(dev.Grads, buffer("gradient of "+p.Name, p.Len(), nil))
+	}
+	words := layers.StepWords(step, 0.01, 1)
+	dev.Step = buffer("step", len(words), nil)
+	require.NoError(t, engine.Upload(d, dev.Step, words))
+
+	r := engine.NewRecording(d.Info)
+	r.Label(c.name)
+	c.layer.Forward(r, &dev)
+	c.layer.Backward(r, &dev)
+	run := func() map[string][]float32 {
+		prog, err := d.Compile(r, engine.Options{})
+		require.NoError(t, err)
+		defer prog.Free()
+		require.NoError(t, prog.Run())
+		got := map[string][]float32{}
+		for _, b := range buffers {
+			v := make([]float32, b.n+2*guard)
+			require.NoError(t, engine.Download(d, b.all, v))
+			for i := range guard {
+				require.Equal(t, sentinel, v[i], "%s: word %d before its beginning was written", b.name, guard-i)
+				require.Equal(t, sentinel, v[b.n+guard+i], "%s: word %d after its end was written", b.name, i)
+			}
+			got[b.name] = v[guard : guard+b.n]
+		}
+		return got
+	}
+	first := run()
+	unpack := func(v []float32, s layers.Shape) []float32 {
+		u := make([]float32, c.batch*s.Len())
+		layers.UnpackExamples(u, v, c.batch, s)
+		return u
+	}
+	terms := c.terms(plan)
+	check := func(what string, want, got []float32) {
+		worst, at := 0.0, 0
+		scale := 1.0
+		for i := range want {
+			scale = max(scale, math.Abs(float64(want[i])))
+			if e := math.Abs(float64(want[i]) - float64(got[i])); e > worst || math.IsNaN(e) {
+				worst, at = e, i
+				if math.IsNaN(e) {
+					worst = math.Inf(1)
+					break
+				}
+			}
+		}
+		limit := eps * terms * scale
+		require.LessOrEqual(t, worst, limit, "%s[%d] is %g, should be %g", what, at, got[at], want[at])
+	}
+	check("y", cpu.Y, unpack(first["y"], plan.Out))
+	check("dx", cpu.DX, unpack(first["dx"], plan.In))
+	for i, p := range plan.Params {
+		host := make([]float32, p.Len())
+		plan.UnpackParam(i, host, first["gradient of "+p.Name])
+		check("gradient of "+p.Name, cpu.Grads[i], host)
+	}
+	second := run()
+	for name, v := range first {
+		for i := range v {
+			require.Equal(t, math.Float32bits(v[i]), math.Float32bits(second[name][i]), "%s[%d] differs between two runs", name, i)
+		}
+	}
+}
