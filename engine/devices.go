@@ -280,7 +280,7 @@ func Select(infos []Info, query string) (Info, error) {
 		}
 	}
 	var matches []Info
-	if n, err := strconv.Atoi(query); err == nil && n < maxPhysicalDevices {
+	if n, err := strconv.Atoi(query); err == nil && len(query) <= 2 {
 		for _, i := range infos {
 			if i.Index == n {
 				matches = append(matches, i)

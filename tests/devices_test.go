@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -51,3 +52,7 @@ func short(name string) string {
 	word, _, _ := strings.Cut(name, " ")
 	return word
 }
+
+var testShaders = shaders.FS
+
+var errWrong = errors.New("the device computed something else")

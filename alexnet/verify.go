@@ -1,0 +1,387 @@
+package alexnet
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+	"vkalexnet/loader"
+	"vkalexnet/optim"
+)
+
+// VerifyRow is one tensor of one layer, computed on a device and on the CPU.
+type VerifyRow struct {
+	Layer  string `json:"layer"`
+	Kind   string `json:"kind"`
+	Tensor string `json:"tensor"` // "y", "dx", "gradient of weight", …
+	// Terms is the number of terms in the longest sum behind an element.
+	Terms int `json:"terms"`
+	// Error is the largest difference, in units of the last place of the
+	// largest element on the CPU (2^-23 of it); Limit is what is allowed.
+	Error float64 `json:"error"`
+	Limit float64 `json:"limit"`
+	// At, Got and Want show where the difference is largest.
+	At   int     `json:"at"`
+	Got  float32 `json:"got"`
+	Want float32 `json:"want"`
+	Pass bool    `json:"pass"`
+}
+
+// verifyLimit is the error allowed of a sum of so many terms, in units of the
+// last place of the largest element: rounding errors of both signs grow with
+// the square root of their number, and a power or an exponential may be off by
+// a few units by itself. See docs/numerics.md.
+func verifyLimit(terms int) float64 { return 16 + 4*math.Sqrt(float64(terms)) }
+
+// Verify runs every layer of the network on a batch, forward and backward, on
+// the device and by the CPU reference, each layer from the same input on both,
+// and compares every tensor. report, if not nil, gets each row as it is ready.
+func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, report func(VerifyRow)) ([]VerifyRow, error) {
+	plans, err := net.Plans()
+	if err != nil {
+		return nil, err
+	}
+	specs, err := net.ParamSpecs()
+	if err != nil {
+		return nil, err
+	}
+	params, err := net.InitialParams(1)
+	if err != nil {
+		return nil, err
+	}
+	v := &verifier{dev: dev, batch: batch, report: report, rng: rand.New(rand.NewPCG(1, 2))}
+	defer v.free()
+	x, err := v.input(ctx, net)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range plans {
+		if err := ctx.Err(); err != nil {
+			return v.rows, err
+		}
+		var own [][]float32
+		for j, s := range specs {
+			if s.Layer == i {
+				own = append(own, params[j].Data)
+			}
+		}
+		if x, err = v.layer(net.Layers[i], p, x, own, uint32(i)); err != nil {
+			return v.rows, fmt.Errorf("verify %s: %w", net.Layers[i].Name, err)
+		}
+	}
+	if err := v.loss(x, net.NumClasses()); err != nil {
+		return v.rows, fmt.Errorf("verify the loss: %w", err)
+	}
+	if err := v.update(net.Solver.SGD()); err != nil {
+		return v.rows, fmt.Errorf("verify the update: %w", err)
+	}
+	return v.rows, nil
+}
+
+type verifier struct {
+	dev     *engine.Device
+	batch   int
+	report  func(VerifyRow)
+	rng     *rand.Rand
+	rows    []VerifyRow
+	buffers []engine.Buffer
+}
+
+func (v *verifier) free() {
+	for _, b := range v.buffers {
+		v.dev.Free(b)
+	}
+	v.buffers = nil
+}
+
+func (v *verifier) random(n int, scale float64) []float32 {
+	r := make([]float32, n)
+	for i := range r {
+		r[i] = float32(scale * v.rng.NormFloat64())
+	}
+	return r
+}
+
+// buffer is a buffer on the device of at least words words with data in it.
+func buffer[T float32 | uint32 | int32](v *verifier, name string, words int, data []T) (engine.Buffer, error) {
+	b, err := v.dev.NewBuffer(name, alignPage(words), engine.OnDevice)
+	if err != nil {
+		return b, err
+	}
+	v.buffers = append(v.buffers, b)
+	return b, engine.Upload(v.dev, b, data)
+}
+
+func (v *verifier) run(record func(r *engine.Recording)) error {
+	r := engine.NewRecording(v.dev.Info)
+	record(r)
+	p, err := v.dev.Compile(r, engine.Options{})
+	if err != nil {
+		return err
+	}
+	defer p.Free()
+	return p.Run()
+}
+
+func (v *verifier) compare(layer, kind, tensor string, terms int, want, got []float32) {
+	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Terms: terms, Limit: verifyLimit(terms)}
+	largest, worst := 0.0, -1.0
+	for i := range want {
+		largest = max(largest, math.Abs(float64(want[i])))
+		e := math.Abs(float64(want[i]) - float64(got[i]))
+		if math.IsNaN(e) {
+			e = math.Inf(1)
+		}
+		if e > worst {
+			worst, row.At, row.Got, row.Want = e, i, got[i], want[i]
+		}
+	}
+	if worst > 0 {
+		row.Error = worst / (max(largest, math.SmallestNonzeroFloat32) / (1 << 23))
+	}
+	row.Pass = row.Error <= row.Limit
+	v.rows = append(v.rows, row)
+	if v.report != nil {
+		v.report(row)
+	}
+}
+
+// input verifies the input stage and gives the first layer's input.
+func (v *verifier) input(ctx context.Context, net *Network) ([]float32, error) {
+	l, err := loader.NewLoader(loader.Synthetic(v.batch, 5), net.Input, loader.Options{Batch: v.batch, Workers: 1, Train: true, Augment: true, Seed: 1})
+	if err != nil {
+		return nil, err
+	}
+	l.Start(ctx, 0, 0)
+	defer l.Stop()
+	b, err := l.Next()
+	if err != nil {
+		return nil, err
+	}
+	shape := net.InputShape()
+	want := make([]float32, v.batch*shape.Len())
+	layers.AugmentCPU(want, b.Pixels, v.batch, b.Stored, net.Input.Size, b.Geometry, b.Colour)
+	pitch, bytes := layers.PicturePitch(b.Stored), b.Stored*b.Stored*3
+	words := make([]uint32, v.batch*pitch)
+	var transforms []float32
+	for i := range v.batch {
+		packBytes(words[i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
+		transforms = append(append(transforms, b.Geometry[i][:]...), b.Colour[i][:]...)
+	}
+	pixels, err := buffer(v, "pixels", len(words), words)
+	if err != nil {
+		return nil, err
+	}
+	matrices, err := buffer(v, "transforms", len(transforms), transforms)
+	if err != nil {
+		return nil, err
+	}
+	y, err := buffer[float32](v, "input", v.batch*shape.Pitch(), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer v.free()
+	if err := v.run(func(r *engine.Recording) { layers.Augment(r, pixels, matrices, y, v.batch, b.Stored, net.Input.Size) }); err != nil {
+		return nil, err
+	}
+	got, err := v.examples(y, shape)
+	if err != nil {
+		return nil, err
+	}
+	v.compare("input", "augment", "y", 16, want, got)
+	return want, nil
+}
+
+// examples reads a batch back in the host's layout.
+func (v *verifier) examples(b engine.Buffer, s layers.Shape) ([]float32, error) {
+	packed := make([]float32, v.batch*s.Pitch())
+	if err := engine.Download(v.dev, b, packed); err != nil {
+		return nil, err
+	}
+	out := make([]float32, v.batch*s.Len())
+	layers.UnpackExamples(out, packed, v.batch, s)
+	return out, nil
+}
+
+// layer verifies one layer and gives its output on the CPU.
+func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]float32, stream uint32) ([]float32, error) {
+	defer v.free()
+	step := layers.Step{Seed: 42, Count: 7}
+	cpu := layers.Slots[[]float32]{Batch: v.batch, Plan: p, X: x, Y: make([]float32, v.batch*p.Out.Len()),
+		DX: make([]float32, len(x)), DY: v.random(v.batch*p.Out.Len(), 0.01), Params: params, StepValues: step, Train: true, Stream: stream}
+	for _, w := range params {
+		cpu.Grads = append(cpu.Grads, make([]float32, len(w)))
+	}
+	spec.Layer.ForwardCPU(&cpu)
+	spec.Layer.BackwardCPU(&cpu)
+
+	dev := layers.Slots[engine.Buffer]{Batch: v.batch, Plan: p, Train: true, Stream: stream}
+	var err error
+	take := func(into *engine.Buffer, name string, words int, data []float32) {
+		if err == nil {
+			*into, err = buffer(v, name, words, data)
+		}
+	}
+	pack := func(data []float32, s layers.Shape) []float32 {
+		packed := make([]float32, v.batch*s.Pitch())
+		layers.PackExamples(packed, data, v.batch, s)
+		return packed
+	}
+	take(&dev.X, "x", v.batch*p.In.Pitch(), pack(x, p.In))
+	take(&dev.Y, "y", v.batch*p.Out.Pitch(), nil)
+	take(&dev.DX, "dx", v.batch*p.In.Pitch(), nil)
+	take(&dev.DY, "dy", v.batch*p.Out.Pitch(), pack(cpu.DY, p.Out))
+	if p.KeepWords > 0 {
+		take(&dev.Keep, "keep", v.batch*p.KeepPitch(), nil)
+	}
+	for i, w := range params {
+		packed := make([]float32, len(w))
+		p.PackParam(i, packed, w)
+		var b, g engine.Buffer
+		take(&b, p.Params[i].Name, len(w), packed)
+		take(&g, "gradient of "+p.Params[i].Name, len(w), nil)
+		dev.Params, dev.Grads = append(dev.Params, b), append(dev.Grads, g)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if dev.Step, err = buffer(v, "step", 64, layers.StepWords(step, 0, 1)); err != nil {
+		return nil, err
+	}
+	if err := v.run(func(r *engine.Recording) {
+		r.Label(spec.Name)
+		spec.Layer.Forward(r, &dev)
+		spec.Layer.Backward(r, &dev)
+	}); err != nil {
+		return nil, err
+	}
+	forward, input, weight := terms(spec.Layer, p, v.batch)
+	y, err := v.examples(dev.Y, p.Out)
+	if err != nil {
+		return nil, err
+	}
+	v.compare(spec.Name, spec.Layer.Kind(), "y", forward, cpu.Y, y)
+	dx, err := v.examples(dev.DX, p.In)
+	if err != nil {
+		return nil, err
+	}
+	v.compare(spec.Name, spec.Layer.Kind(), "dx", input, cpu.DX, dx)
+	for i, w := range params {
+		packed, host := make([]float32, len(w)), make([]float32, len(w))
+		if err := engine.Download(v.dev, dev.Grads[i], packed); err != nil {
+			return nil, err
+		}
+		p.UnpackParam(i, host, packed)
+		v.compare(spec.Name, spec.Layer.Kind(), "gradient of "+p.Params[i].Name, weight, cpu.Grads[i], host)
+	}
+	return cpu.Y, nil
+}
+
+// terms are the lengths of a layer's longest sums: forward, for the gradient
+// of the input, and for that of the weight.
+func terms(l layers.Layer, p layers.Plan, batch int) (forward, input, weight int) {
+	switch l := l.(type) {
+	case layers.Conv:
+		groups := max(1, l.Groups)
+		return l.KernelH * l.KernelW * p.In.C / groups, l.KernelH * l.KernelW * l.Out / groups, batch * p.Out.H * p.Out.W
+	case layers.Linear:
+		return p.In.Len(), l.Out, batch
+	case layers.LRN:
+		return l.Size, l.Size * l.Size, 0
+	case layers.MapNorm:
+		return l.Size * l.Size, l.Size * l.Size, 0
+	}
+	return 1, 16, 0
+}
+
+// loss verifies softmax with cross-entropy on the network's logits.
+func (v *verifier) loss(logits []float32, classes int) error {
+	defer v.free()
+	labels := make([]int32, v.batch)
+	for i := range labels {
+		labels[i] = int32(i % classes)
+	}
+	loss, gradient := make([]float32, v.batch), make([]float32, len(logits))
+	rank := make([]int32, v.batch)
+	layers.SoftmaxLossCPU(logits, v.batch, classes, labels, 0.5, loss, rank, gradient)
+	shape := layers.Shape{C: classes, H: 1, W: 1}
+	packed := make([]float32, v.batch*shape.Pitch())
+	layers.PackExamples(packed, logits, v.batch, shape)
+	x, err := buffer(v, "logits", len(packed), packed)
+	if err != nil {
+		return err
+	}
+	label, err := buffer(v, "labels", v.batch, labels)
+	if err != nil {
+		return err
+	}
+	step, err := buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0, 0.5))
+	if err != nil {
+		return err
+	}
+	var out [3]engine.Buffer
+	for i, words := range []int{v.batch, v.batch, len(packed)} {
+		if out[i], err = buffer[float32](v, "loss", words, nil); err != nil {
+			return err
+		}
+	}
+	if err := v.run(func(r *engine.Recording) {
+		layers.SoftmaxLoss(r, x, label, out[0], out[1], out[2], step, v.batch, classes, shape.Pitch())
+	}); err != nil {
+		return err
+	}
+	got := make([]float32, v.batch)
+	if err := engine.Download(v.dev, out[0], got); err != nil {
+		return err
+	}
+	v.compare("loss", "softmax", "loss", classes, loss, got)
+	dx, err := v.examples(out[2], shape)
+	if err != nil {
+		return err
+	}
+	v.compare("loss", "softmax", "dx", classes, gradient, dx)
+	return nil
+}
+
+// update verifies a step of the optimiser.
+func (v *verifier) update(sgd optim.SGD) error {
+	defer v.free()
+	const n = 1000
+	w, m, g := v.random(n, 0.1), v.random(n, 0.01), v.random(n, 1)
+	dw, err := buffer(v, "w", n, w)
+	if err != nil {
+		return err
+	}
+	dm, err := buffer(v, "v", n, m)
+	if err != nil {
+		return err
+	}
+	dg, err := buffer(v, "g", n, g)
+	if err != nil {
+		return err
+	}
+	step, err := buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0.01, 1))
+	if err != nil {
+		return err
+	}
+	if err := v.run(func(r *engine.Recording) { sgd.Update(r, dw, dm, dg, step, 2, 0.5) }); err != nil {
+		return err
+	}
+	sgd.LR = 0.01
+	sgd.UpdateCPU(w, m, g, 2, 0.5)
+	for _, t := range []struct {
+		name string
+		want []float32
+		from engine.Buffer
+	}{{"w", w, dw}, {"v", m, dm}} {
+		got := make([]float32, n)
+		if err := engine.Download(v.dev, t.from, got); err != nil {
+			return err
+		}
+		v.compare("update", "sgd", t.name, 3, t.want, got)
+	}
+	return nil
+}

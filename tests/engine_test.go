@@ -1,0 +1,165 @@
+package tests
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+)
+
+// TestPipelinesUnderGarbageCollection creates 400 pipelines while another
+// goroutine allocates and the collector runs: calls through the binding would
+// lose their arguments under the driver.
+func TestPipelinesUnderGarbageCollection(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		var stop atomic.Bool
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			var keep [][]byte
+			for !stop.Load() {
+				keep = append(keep, make([]byte, 150<<10))
+				if len(keep) > 50 {
+					keep = nil
+					runtime.GC()
+				}
+			}
+		}()
+		b, err := d.NewBuffer("b", 4096, engine.OnDevice)
+		require.NoError(t, err)
+		// Each window size is another constant, so another pipeline.
+		plan, err := layers.LRN{Size: 1, Beta: 1, K: 1}.Plan(layers.Shape{C: 4, H: 1, W: 1})
+		require.NoError(t, err)
+		for i := range 20 {
+			r := engine.NewRecording(d.Info)
+			for j := range 20 {
+				l := layers.LRN{Size: 2*(i*20+j) + 1, Beta: 1, K: 1}
+				l.Forward(r, &layers.Slots[engine.Buffer]{Batch: 1, Plan: plan, X: b.Slice(0, 64), Y: b.Slice(64, 64)})
+			}
+			p, err := d.Compile(r, engine.Options{})
+			require.NoError(t, err)
+			p.Free()
+		}
+		stop.Store(true)
+		<-done
+	})
+}
+
+func TestBuffersRoundTrip(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		for _, place := range []engine.Place{engine.OnDevice, engine.HostWrites, engine.HostReads} {
+			b, err := d.NewBuffer("b", 5<<20, place) // more than the staging buffer
+			require.NoError(t, err)
+			data := make([]uint32, b.Len())
+			for i := range data {
+				data[i] = uint32(i) * 2654435761
+			}
+			require.NoError(t, engine.Upload(d, b, data))
+			back := make([]uint32, b.Len()-100)
+			require.NoError(t, engine.Download(d, b.Slice(100, b.Len()-100), back))
+			require.Equal(t, data[100:], back)
+			d.Free(b)
+		}
+		require.Less(t, d.Allocated(), uint64(32<<20), "freed buffers are given back")
+	})
+}
+
+// TestTwoDevicesAtOnce runs all devices side by side in one process.
+func TestTwoDevicesAtOnce(t *testing.T) {
+	var devices []*engine.Device
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		again, err := engine.Open(d.Info, testShaders)
+		require.NoError(t, err)
+		devices = append(devices, again)
+	})
+	if len(devices) < 2 {
+		t.Skip("needs two Vulkan devices")
+	}
+	errs := make(chan error)
+	for _, d := range devices {
+		go func() { errs <- doubleRelu(d) }()
+	}
+	for range devices {
+		require.NoError(t, <-errs)
+	}
+	for _, d := range devices {
+		d.Close()
+	}
+}
+
+func doubleRelu(d *engine.Device) error {
+	const n = 1 << 16
+	x, err := d.NewBuffer("x", n, engine.OnDevice)
+	if err != nil {
+		return err
+	}
+	defer d.Free(x)
+	data := make([]float32, n)
+	for i := range data {
+		data[i] = float32(i%7) - 3
+	}
+	if err := engine.Upload(d, x, data); err != nil {
+		return err
+	}
+	r := engine.NewRecording(d.Info)
+	plan, err := layers.ReLU{}.Plan(layers.Shape{C: n, H: 1, W: 1})
+	if err != nil {
+		return err
+	}
+	layers.ReLU{}.Forward(r, &layers.Slots[engine.Buffer]{Batch: 1, Plan: plan, X: x, Y: x})
+	p, err := d.Compile(r, engine.Options{})
+	if err != nil {
+		return err
+	}
+	defer p.Free()
+	for range 20 {
+		if err := p.Run(); err != nil {
+			return err
+		}
+	}
+	if err := engine.Download(d, x, data); err != nil {
+		return err
+	}
+	for i, v := range data {
+		if v != float32(math.Max(0, float64(i%7)-3)) {
+			return errWrong
+		}
+	}
+	return nil
+}
+
+// TestTooMuchMemory asks for more than there is.
+func TestTooMuchMemory(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		r := engine.NewRecording(d.Info)
+		for range int(d.Memory>>30) + 2 {
+			b := r.Temp("huge", 1<<28)
+			r.Fill(b.Slice(0, 64), 0)
+			defer func() { r.Fill(b.Slice(0, 64), 0) }()
+		}
+		_, err := d.Compile(r, engine.Options{KeepAll: true})
+		require.ErrorIs(t, err, engine.ErrOutOfMemory)
+		require.ErrorContains(t, err, "GiB")
+	})
+}
+
+// TestLoweredLimits runs the layers again in a process of its own whose devices
+// allow much less, so that everything is cut.
+func TestLoweredLimits(t *testing.T) {
+	if os.Getenv(engine.LimitsVariable) != "" {
+		t.Skip("this is the run with lowered limits")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "-test.run", "^(TestLayers|TestTraining)$/.*/(conv_3x3|conv_groups|linear|relu|lrn|maxpool|dropout|alexnet-small)$")
+	cmd.Env = append(os.Environ(), engine.LimitsVariable+"=storage_range=262144,group_count=70,invocations=128,shared=16384")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
