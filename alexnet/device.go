@@ -39,6 +39,7 @@ type deviceNet struct {
 	hostInput, devInput     engine.Buffer   // the words of inputLayout
 	loss, rank, logits      engine.Buffer
 	layout                  inputLayout
+	pictures                engine.Buffer // replaces the input stage, for tests
 	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
 }
 
@@ -164,9 +165,12 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	r.Copy(n.devInput, n.hostInput)
 	l := n.layout
 	shape := n.net.InputShape()
-	x := r.Temp("input of "+n.net.Layers[0].Name, n.batch*shape.Pitch())
-	layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
-		n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size)
+	x := n.pictures
+	if x.IsZero() {
+		x = r.Temp("input of "+n.net.Layers[0].Name, n.batch*shape.Pitch())
+		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
+			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size)
+	}
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
@@ -327,6 +331,11 @@ func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
 	if err := d.load(b, step); err != nil {
 		return BatchResult{}, err
 	}
+	return d.runTrain(b.N, step)
+}
+
+// runTrain runs a training step of n loaded pictures.
+func (d *device) runTrain(n int, step TrainStep) (BatchResult, error) {
 	run := []*engine.Program{d.train}
 	if len(d.grads) > 0 {
 		run = run[:0]
@@ -344,7 +353,7 @@ func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
 	if err := run[len(run)-1].Wait(); err != nil {
 		return BatchResult{}, err
 	}
-	return d.result(b.N)
+	return d.result(n)
 }
 
 // prepareTrain compiles what a step needs. The first step that does not update

@@ -13,7 +13,8 @@ import (
 
 // Kernel is a compute shader with its arguments: A is a struct whose fields
 // have the names of the shader's buffers (Buffer), push constants and
-// specialization constants (uint32, int32, float32, bool). Case and
+// specialization constants (uint32, int32, float32, bool); unexported fields
+// are the caller's own. Case and
 // underscores do not matter, and embedded structs count as their fields; whether a number is a push constant or a
 // specialization constant is the shader's business alone.
 type Kernel[A any] struct{ *kernel }
@@ -44,7 +45,7 @@ func Declare[A any](name string) Kernel[A] {
 	}
 	k := &kernel{name: name}
 	for _, f := range reflect.VisibleFields(t) {
-		if f.Anonymous {
+		if f.Anonymous || !f.IsExported() {
 			continue
 		}
 		kind := f.Type.Kind()

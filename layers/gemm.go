@@ -5,7 +5,7 @@ import (
 )
 
 // gemmOp is which product of a layer a call computes: see shaders/include/gemm.glsl.
-type gemmOp uint32
+type gemmOp int
 
 const (
 	opForward gemmOp = iota
@@ -13,11 +13,13 @@ const (
 	opBackwardWeight
 )
 
+var gemmOpNames = [...]string{"forward", "backward_input", "backward_weight"}
+
 // gemmShape is what the kernels for matrix products have in common: the
 // geometry of a convolution. A fully connected layer is a convolution of a
 // 1 × 1 picture by a 1 × 1 kernel.
 type gemmShape struct {
-	Op                               uint32
+	op                               gemmOp
 	Batch, Height, Width, Channels   uint32
 	OutHeight, OutWidth, OutChannels uint32
 	KernelH, KernelW, Stride         uint32
@@ -40,10 +42,18 @@ type gemmTiles struct {
 }
 
 var (
-	gemmLanes8Kernel = engine.Declare[gemmLanes]("gemm_lanes8")
-	gemmLanes4Kernel = engine.Declare[gemmLanes]("gemm_lanes4")
-	gemmTilesKernel  = engine.Declare[gemmTiles]("gemm_tiles")
+	gemmLanes8Kernels = declareGemm[gemmLanes]("gemm_lanes8_")
+	gemmLanes4Kernels = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmTilesKernels  = declareGemm[gemmTiles]("gemm_tiles_")
 )
+
+// declareGemm declares the three products of one variant.
+func declareGemm[A any](stem string) (kernels [3]engine.Kernel[A]) {
+	for op, name := range gemmOpNames {
+		kernels[op] = engine.Declare[A](stem + name)
+	}
+	return kernels
+}
 
 // extents are the M, N and K of the product and how many multiply-adds it is.
 func (g *gemmShape) extents() (m, n, k int, macs int64) {
@@ -51,7 +61,7 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 	pixels := int(g.Batch * g.OutHeight * g.OutWidth)
 	out := int(g.OutChannels / g.Groups)
 	macs = int64(taps) * int64(pixels) * int64(g.OutChannels)
-	switch gemmOp(g.Op) {
+	switch g.op {
 	case opForward:
 		return pixels, out, taps, macs
 	case opBackwardInput:
@@ -68,7 +78,7 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
-	switch gemmOp(g.Op) {
+	switch g.op {
 	case opForward, opBackwardWeight:
 		g.QuadsA, g.QuadsB = inQuads, outQuads
 	case opBackwardInput:
@@ -77,19 +87,19 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	m, n, _, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
-		kernel := gemmLanes8Kernel
+		kernels := &gemmLanes8Kernels
 		if t.Lanes == 4 {
-			kernel = gemmLanes4Kernel
+			kernels = &gemmLanes4Kernels
 		}
 		wide := t.TileN == 8*t.Lanes
-		kernel.Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)),
+		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)),
 			gemmLanes{gemmShape: g, Wide: wide, UnitStride: g.Stride == 1})
 		return
 	}
-	if gemmOp(g.Op) == opBackwardInput { // both operands are contiguous along the outputs
+	if g.op == opBackwardInput { // both operands are contiguous along the outputs
 		g.QuadsB = outQuads
 	}
-	gemmTilesKernel.Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)), gemmTiles{gemmShape: g,
+	gemmTilesKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)), gemmTiles{gemmShape: g,
 		LocalX: uint32(t.Invocations()), TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)})
 }
 
@@ -140,7 +150,7 @@ const cachedPixels = 512
 // bind, no call has too many workgroups and none takes too long.
 func (l *gemmLayer) slices(r *engine.Recording, op gemmOp, t Tuning) [][2]int {
 	g := l.shape
-	g.Op = uint32(op)
+	g.op = op
 	g.Batch = 1
 	m, _, _, macs := g.extents()
 	most := min(r.MaxWords()/int(g.XPitch), r.MaxWords()/int(g.YPitch))
@@ -187,7 +197,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	for _, at := range l.slices(r, opForward, t) {
 		for i, p := range parts {
 			g := l.shape
-			g.Op, g.Batch = uint32(opForward), uint32(at[1]-at[0])
+			g.op, g.Batch = opForward, uint32(at[1]-at[0])
 			g.A = examples(s.X, at, int(g.XPitch))
 			g.C = examples(s.Y, at, int(g.YPitch))
 			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1]))
@@ -209,7 +219,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 		for n, at := range l.slices(r, opBackwardWeight, t) {
 			for i, p := range parts {
 				g := l.shape
-				g.Op, g.Batch = uint32(opBackwardWeight), uint32(at[1]-at[0])
+				g.op, g.Batch = opBackwardWeight, uint32(at[1]-at[0])
 				g.A = examples(s.X, at, int(g.XPitch))
 				g.B = examples(s.DY, at, int(g.YPitch))
 				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1]))
@@ -228,7 +238,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	for _, at := range l.slices(r, opBackwardInput, t) {
 		for i, p := range parts {
 			g := l.shape
-			g.Op, g.Batch = uint32(opBackwardInput), uint32(at[1]-at[0])
+			g.op, g.Batch = opBackwardInput, uint32(at[1]-at[0])
 			g.A = examples(s.DY, at, int(g.YPitch))
 			g.C = examples(s.DX, at, int(g.XPitch))
 			g.C = skip(g.C, l.part(&g, p.rows[0], p.rows[1]))

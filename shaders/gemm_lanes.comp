@@ -1,8 +1,12 @@
 // c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]), each subgroup ROWS rows × LANES·(4 or 8) columns in registers; see include/gemm.glsl.
 // For drivers that run on CPUs, where loads are dear and barriers ruinous: each
 // element of a is loaded by one lane and broadcast to the others.
-// variant gemm_lanes8: -DLANES=8 -DROWS=16
-// variant gemm_lanes4: -DLANES=4 -DROWS=8
+// variant gemm_lanes8_forward: -DLANES=8 -DROWS=16 -DOP=FORWARD
+// variant gemm_lanes8_backward_input: -DLANES=8 -DROWS=16 -DOP=BACKWARD_INPUT
+// variant gemm_lanes8_backward_weight: -DLANES=8 -DROWS=16 -DOP=BACKWARD_WEIGHT
+// variant gemm_lanes4_forward: -DLANES=4 -DROWS=16 -DOP=FORWARD
+// variant gemm_lanes4_backward_input: -DLANES=4 -DROWS=16 -DOP=BACKWARD_INPUT
+// variant gemm_lanes4_backward_weight: -DLANES=4 -DROWS=16 -DOP=BACKWARD_WEIGHT
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,4 +1,7 @@
 // c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]), each workgroup a TILE_M × TILE_N tile through shared memory; see include/gemm.glsl.
+// variant gemm_tiles_forward: -DOP=FORWARD
+// variant gemm_tiles_backward_input: -DOP=BACKWARD_INPUT
+// variant gemm_tiles_backward_weight: -DOP=BACKWARD_WEIGHT
 // For GPUs, and with its smallest tile for every Vulkan 1.1 device.
 #version 450
 #extension GL_GOOGLE_include_directive : require

@@ -56,7 +56,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// vulkanDevice is the index of the device that "auto" takes, or "".
+// vulkanDevice is the index of the device that "auto" takes, or of lavapipe
+// where that is another, slower software driver; "" when there is none.
 func vulkanDevice() (string, error) {
 	infos, err := engine.Devices()
 	if err != nil {
@@ -65,6 +66,11 @@ func vulkanDevice() (string, error) {
 	info, err := engine.Select(infos, "auto")
 	if err != nil {
 		return "", err
+	}
+	if info.Type == engine.Software {
+		if lavapipe, err := engine.Select(infos, "llvmpipe"); err == nil {
+			info = lavapipe
+		}
 	}
 	return strconv.Itoa(info.Index), nil
 }

@@ -9,8 +9,9 @@
 // x and dy are [n][row][column][channel], w is [r][s][i][o]. The third dimension
 // of the grid is the group.
 
-layout(constant_id = 3) const uint OP = 0;
-const uint FORWARD = 0, BACKWARD_INPUT = 1, BACKWARD_WEIGHT = 2;
+#define FORWARD 0
+#define BACKWARD_INPUT 1
+#define BACKWARD_WEIGHT 2
 
 layout(binding = 0) readonly buffer A { float a[]; };    // x; dy; x
 layout(binding = 0) readonly buffer A_4 { vec4 a_4[]; };

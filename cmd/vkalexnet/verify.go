@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+)
+
+func newVerify() *cobra.Command {
+	var model, device, format string
+	var batch int
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check a device's results against the CPU reference",
+		Long: `Runs every layer of a network forward and backward, the loss and the optimiser on the
+device and on the CPU reference, each from the same input on both, and compares
+every tensor. ERROR is the largest difference in units of the last place of the
+tensor's largest number (2^-23 of it); LIMIT is what rounding explains for sums of
+so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
+		Example: "  vkalexnet verify --model alexnet --device 0",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if batch < 1 {
+				return usagef("--batch-size %d: it must be at least 1", batch)
+			}
+			if device == cpuDevice {
+				return usagef("--device cpu is the reference itself: choose a Vulkan device")
+			}
+			net, err := loadModel(model)
+			if err != nil {
+				return err
+			}
+			t, err := openTarget(cmd, device)
+			if err != nil {
+				return err
+			}
+			defer t.close()
+			out := cmd.OutOrStdout()
+			const line = "%-10s %-10s %-20s %8v %12v %12v  %s\n"
+			var show func(alexnet.VerifyRow)
+			if format == "text" {
+				fmt.Fprintf(out, line, "LAYER", "KIND", "TENSOR", "TERMS", "ERROR", "LIMIT", "")
+				show = func(r alexnet.VerifyRow) {
+					verdict := "ok"
+					if !r.Pass {
+						verdict = fmt.Sprintf("FAIL at element %d: %g, not %g", r.At, r.Got, r.Want)
+					}
+					fmt.Fprintf(out, line, r.Layer, r.Kind, r.Tensor, r.Terms, fmt.Sprintf("%.1f", r.Error), fmt.Sprintf("%.1f", r.Limit), verdict)
+				}
+			}
+			rows, err := alexnet.Verify(cmd.Context(), t.device, net, batch, show)
+			if err != nil {
+				return err
+			}
+			failed := 0
+			for _, r := range rows {
+				if !r.Pass {
+					failed++
+				}
+			}
+			if format == "json" {
+				if err := writeJSON(out, verifyReport(t.name, net.Name, batch, rows, failed)); err != nil {
+					return err
+				}
+			}
+			if failed > 0 {
+				return fmt.Errorf("%d of %d tensors of %s differ from the CPU reference by more than rounding explains: do not trust %s", failed, len(rows), net.Name, t.name)
+			}
+			warn(cmd, "%s: all %d tensors of %s agree with the CPU reference", t.name, len(rows), net.Name)
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&model, "model", "alexnet-small", "preset or path of a network's TOML file")
+	flags.IntVarP(&batch, "batch-size", "b", 2, "pictures in the batch")
+	addDevice(cmd, &device)
+	addFormat(cmd, &format, "text", "json")
+	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
+	return cmd
+}
+
+// finiteNumber is null in JSON where it is not finite, which JSON cannot say.
+type finiteNumber float64
+
+func (f finiteNumber) MarshalJSON() ([]byte, error) {
+	if v := float64(f); math.IsNaN(v) || math.IsInf(v, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(f))
+}
+
+type verifyRow struct {
+	alexnet.VerifyRow
+	Error finiteNumber `json:"error"`
+	Got   finiteNumber `json:"got"`
+	Want  finiteNumber `json:"want"`
+}
+
+func verifyReport(device, model string, batch int, rows []alexnet.VerifyRow, failed int) any {
+	report := struct {
+		Device  string      `json:"device"`
+		Model   string      `json:"model"`
+		Batch   int         `json:"batch"`
+		Pass    bool        `json:"pass"`
+		Tensors []verifyRow `json:"tensors"`
+	}{Device: device, Model: model, Batch: batch, Pass: failed == 0}
+	for _, r := range rows {
+		report.Tensors = append(report.Tensors, verifyRow{r, finiteNumber(r.Error), finiteNumber(r.Got), finiteNumber(r.Want)})
+	}
+	return report
+}
