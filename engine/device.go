@@ -34,6 +34,8 @@ type Device struct {
 	modules   moduleCache
 	pipelines pipelineCache
 	allocated uint64 // bytes in buffers
+	blocks    map[*block]bool
+	programs  map[*Program]bool
 	cache     vk.PipelineCache
 }
 
@@ -44,7 +46,7 @@ func Open(info Info, shaders fs.FS) (*Device, error) {
 		return nil, fmt.Errorf("open %s: %w: %s", info.Name, ErrNoDevice, info.Rejected)
 	}
 	family := info.computeFamily()
-	d := &Device{Info: info, family: uint32(family), shaders: shaders}
+	d := &Device{Info: info, family: uint32(family), shaders: shaders, blocks: map[*block]bool{}, programs: map[*Program]bool{}}
 	var extensions []string
 	if info.extensions[extPortabilitySubset] {
 		extensions = append(extensions, extPortabilitySubset+"\x00")
@@ -105,10 +107,13 @@ func (d *Device) Close() {
 	d.savePipelineCache()
 	d.pipelines.destroy(d)
 	d.modules.destroy(d)
-	if d.staging != nil {
-		d.freeBlock(d.staging)
-		d.staging = nil
+	for p := range d.programs {
+		p.free()
 	}
+	for b := range d.blocks {
+		d.freeBlock(b)
+	}
+	d.staging = nil
 	if d.pool != nil {
 		vk.DestroyCommandPool(d.handle, d.pool, nil)
 	}

@@ -160,6 +160,7 @@ func (d *Device) newBlock(name string, bytes uint64, place Place) (*block, error
 		return nil, err
 	}
 	b.handle = handle
+	d.blocks[b] = true
 	var need vk.MemoryRequirements
 	vk.GetBufferMemoryRequirements(d.handle, handle, &need)
 	need.Deref()
@@ -177,7 +178,7 @@ func (d *Device) newBlock(name string, bytes uint64, place Place) (*block, error
 		}
 	}
 	if err := d.sink(result, "vkAllocateMemory", "%s, %s; %s are in use of %s on %s", name, Bytes(bytes), Bytes(d.allocated), Bytes(d.Memory), d.Name); err != nil {
-		vk.DestroyBuffer(d.handle, handle, nil)
+		d.freeBlock(b)
 		return nil, err
 	}
 	b.memory = memory
@@ -200,6 +201,7 @@ func (d *Device) newBlock(name string, bytes uint64, place Place) (*block, error
 }
 
 func (d *Device) freeBlock(b *block) {
+	delete(d.blocks, b)
 	if b.handle != nil {
 		vk.DestroyBuffer(d.handle, b.handle, nil)
 		b.handle = nil

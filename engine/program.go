@@ -99,6 +99,7 @@ func (d *Device) Compile(r *Recording, opt Options) (*Program, error) {
 		return nil, err
 	}
 	p := &Program{device: d, places: places, calls: r.calls}
+	d.programs[p] = true
 	ok := false
 	defer func() {
 		if !ok {
@@ -472,6 +473,7 @@ func (p *Program) free() {
 	if d.handle == nil {
 		return
 	}
+	delete(d.programs, p)
 	for _, c := range p.commands {
 		d.freeCommands(c)
 	}

@@ -55,10 +55,13 @@ void main() {
   const uint group = gl_WorkGroupID.z;
   const uint in_g = channels / groups, out_g = out_channels / groups;
   const uint pixels = out_height * out_width, in_pixels = height * width;
-  uint M, N, K;
-  if (OP == FORWARD) { M = batch * pixels; N = out_g; K = kernel_h * kernel_w * in_g; }
-  else if (OP == BACKWARD_INPUT) { M = batch * in_pixels; N = in_g; K = kernel_h * kernel_w * out_g; }
-  else { M = kernel_h * kernel_w * in_g; N = out_g; K = batch * pixels; }
+#if OP == FORWARD
+  const uint M = batch * pixels, N = out_g, K = kernel_h * kernel_w * in_g;
+#elif OP == BACKWARD_INPUT
+  const uint M = batch * in_pixels, N = in_g, K = kernel_h * kernel_w * out_g;
+#else
+  const uint M = kernel_h * kernel_w * in_g, N = out_g, K = batch * pixels;
+#endif
   const uint m0 = gl_WorkGroupID.y * ROWS;
   const uint n0 = gl_WorkGroupID.x * (LANES * (WIDE ? 8 : 4)) + lane * 4;
   const uint n1 = n0 + LANES * 4;
@@ -86,49 +89,54 @@ void main() {
 #define ZERO(I) c0[I] = vec4(0); c1[I] = vec4(0);
   EACH_ROW(ZERO)
 
-  if (OP != BACKWARD_WEIGHT) {
+#if OP != BACKWARD_WEIGHT
+  {
     // This lane loads rows m0 + lane, + LANES, …: where each begins.
     int row_y[SLOTS], row_x[SLOTS];
     uint row_at[SLOTS];
     bool row_ok[SLOTS];
+#if OP == FORWARD
 #define ROW(S) { \
-      uint m = m0 + S * LANES + lane; \
+      uint m = m0 + S * LANES + lane, n = m / pixels, p = m - n * pixels, y = p / out_width; \
       row_ok[S] = m < M; \
-      if (OP == FORWARD) { \
-        uint n = m / pixels, p = m - n * pixels, y = p / out_width; \
-        row_y[S] = int(y * stride) - pad_h; \
-        row_x[S] = int((p - y * out_width) * stride) - pad_w; \
-        row_at[S] = n * x_pitch + group * in_g; \
-      } else { \
-        uint n = m / in_pixels, p = m - n * in_pixels, y = p / width; \
-        row_y[S] = int(y) + pad_h; \
-        row_x[S] = int(p - y * width) + pad_w; \
-        row_at[S] = n * y_pitch + group * out_g; \
-      } \
+      row_y[S] = int(y * stride) - pad_h; \
+      row_x[S] = int((p - y * out_width) * stride) - pad_w; \
+      row_at[S] = n * x_pitch + group * in_g; \
     }
+    const uint depth = in_g; // channels summed over
+#else
+#define ROW(S) { \
+      uint m = m0 + S * LANES + lane, n = m / in_pixels, p = m - n * in_pixels, y = p / width; \
+      row_ok[S] = m < M; \
+      row_y[S] = int(y) + pad_h; \
+      row_x[S] = int(p - y * width) + pad_w; \
+      row_at[S] = n * y_pitch + group * out_g; \
+    }
+    const uint depth = out_g;
+#endif
     EACH_SLOT(ROW)
-    const uint depth = OP == FORWARD ? in_g : out_g; // channels summed over
     uint r = 0, s = 0, i = 0;                        // k = (r, s, i)
     for (uint k = 0; k < K; k += 4) {
       vec4 av[SLOTS];
       vec4 b0[4], b1[4];
       // Where element k of a row is, if it is.
+#if OP == FORWARD
 #define PLACE(S, ok, at) \
-      bool ok = row_ok[S]; uint at; \
-      if (OP == FORWARD) { \
-        int y = row_y[S] + int(r), x = row_x[S] + int(s); \
-        ok = ok && uint(y) < height && uint(x) < width; \
-        at = row_at[S] + (uint(y) * width + uint(x)) * channels + i; \
-      } else { \
-        int y = row_y[S] - int(r), x = row_x[S] - int(s); \
-        if (!UNIT_STRIDE) { \
-          int qy = y / int(stride), qx = x / int(stride); \
-          ok = ok && y >= 0 && x >= 0 && qy * int(stride) == y && qx * int(stride) == x; \
-          y = qy; x = qx; \
-        } \
-        ok = ok && uint(y) < out_height && uint(x) < out_width; \
-        at = row_at[S] + (uint(y) * out_width + uint(x)) * out_channels + i; \
-      }
+      int y = row_y[S] + int(r), x = row_x[S] + int(s); \
+      bool ok = row_ok[S] && uint(y) < height && uint(x) < width; \
+      uint at = row_at[S] + (uint(y) * width + uint(x)) * channels + i;
+#else
+#define PLACE(S, ok, at) \
+      bool ok = row_ok[S]; \
+      int y = row_y[S] - int(r), x = row_x[S] - int(s); \
+      if (!UNIT_STRIDE) { \
+        int qy = y / int(stride), qx = x / int(stride); \
+        ok = ok && y >= 0 && x >= 0 && qy * int(stride) == y && qx * int(stride) == x; \
+        y = qy; x = qx; \
+      } \
+      ok = ok && uint(y) < out_height && uint(x) < out_width; \
+      uint at = row_at[S] + (uint(y) * out_width + uint(x)) * out_channels + i;
+#endif
       // Row k of b for the forward pass; column k of w for the backward pass.
 #define B_ROW(J) { \
         uint row = min(k + J, K - 1) * out_channels + group * out_g; \
@@ -163,8 +171,13 @@ void main() {
           b1[J].w = b[ok && left1 > 3 ? at + (n1 + 3) * out_channels : 0u]; \
         } \
       }
-      if (OP == FORWARD) { B_ROW(0) B_ROW(1) B_ROW(2) B_ROW(3) }
-      else if (QUADS_A) { B_COLUMN(0) B_COLUMN(1) B_COLUMN(2) B_COLUMN(3) }
+#if OP == FORWARD
+      B_ROW(0) B_ROW(1) B_ROW(2) B_ROW(3)
+#define B_LATE(J)
+#else
+      if (QUADS_A) { B_COLUMN(0) B_COLUMN(1) B_COLUMN(2) B_COLUMN(3) }
+#define B_LATE(J) B_SCALAR(J)
+#endif
       if (QUADS_A) {
 #define A_QUAD(S) { PLACE(S, ok, at) av[S] = load_a4(ok, at); }
         EACH_SLOT(A_QUAD)
@@ -175,7 +188,7 @@ void main() {
 #define A_SCALAR_1(S) A_SCALAR(S, 1)
 #define A_SCALAR_2(S) A_SCALAR(S, 2)
 #define A_SCALAR_3(S) A_SCALAR(S, 3)
-#define A_SCALARS(J) EACH_SLOT(A_SCALAR_##J) if (OP == BACKWARD_INPUT) B_SCALAR(J) NEXT
+#define A_SCALARS(J) EACH_SLOT(A_SCALAR_##J) B_LATE(J) NEXT
         A_SCALARS(0) A_SCALARS(1) A_SCALARS(2) A_SCALARS(3)
       }
 #define MULTIPLY(I) { \
@@ -185,7 +198,9 @@ void main() {
       }
       EACH_ROW(MULTIPLY)
     }
-  } else {
+  }
+#else
+  {
     // A block is ROWS rows × 4 pixels in quads of rows: unit u = pixel·QUADS + quad.
     // This lane loads units lane, lane + LANES, …, which all have the same rows.
     const uint quad = m0 + (lane % QUADS) * 4;
@@ -250,6 +265,7 @@ void main() {
       EACH_QUAD(MULTIPLY_QUAD)
     }
   }
+#endif
 
   // Where row m of c begins.
 #define STORE_QUAD(v, ok, at, left) if (ok) { \
@@ -266,19 +282,25 @@ void main() {
     } \
   }
   vec4 bias0 = vec4(0), bias1 = vec4(0);
-  if (OP == FORWARD && with_bias != 0) {
+#if OP == FORWARD
+  if (with_bias != 0) {
     for (uint j = 0; j < 4; j++) {
       if (j < left0) bias0[j] = bias[group * out_g + n0 + j];
       if (j < left1) bias1[j] = bias[group * out_g + n1 + j];
     }
   }
+#endif
+#if OP == FORWARD
+#define C_AT(m) m / pixels * y_pitch + m % pixels * out_channels + group * out_g
+#elif OP == BACKWARD_INPUT
+#define C_AT(m) m / in_pixels * x_pitch + m % in_pixels * channels + group * in_g
+#else
+#define C_AT(m) m * out_channels + group * out_g
+#endif
 #define STORE(I) { \
     uint m = m0 + I; \
     if (m < M) { \
-      uint at; \
-      if (OP == FORWARD) { uint n = m / pixels; at = n * y_pitch + (m - n * pixels) * out_channels + group * out_g; } \
-      else if (OP == BACKWARD_INPUT) { uint n = m / in_pixels; at = n * x_pitch + (m - n * in_pixels) * channels + group * in_g; } \
-      else at = m * out_channels + group * out_g; \
+      uint at = C_AT(m); \
       vec4 v0 = c0[I] + bias0, v1 = c1[I] + bias1; \
       STORE_QUAD(v0, in0, at + n0, left0) \
       if (WIDE) STORE_QUAD(v1, in1, at + n1, left1) \
