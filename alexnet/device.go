@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 
 	"vkalexnet/engine"
 	"vkalexnet/layers"
@@ -22,7 +23,17 @@ type device struct {
 	timing              bool
 	hostLoss, hostLogit []float32
 	hostRank            []uint32
-	input               []uint32
+	slots               [2]slot
+	staging             sync.Mutex // slots
+}
+
+// slot is a place for a batch's input on its way to the device: while one
+// batch is computed from the device's copy, the next is packed.
+type slot struct {
+	words []uint32
+	host  engine.Buffer
+	copy  *engine.Program // host → the device's input
+	batch *loader.Batch   // what is in it, nil when it is free
 }
 
 // deviceNet is a network's lasting buffers on a device, real or only planned,
@@ -35,8 +46,9 @@ type deviceNet struct {
 	plans []layers.Plan
 	specs []ParamSpec
 
-	params, momentum, grads []engine.Buffer // as specs; grads only when they are kept
-	hostInput, devInput     engine.Buffer   // the words of inputLayout
+	params, momentum, grads []engine.Buffer  // as specs; grads only when they are kept
+	hostInput               [2]engine.Buffer // the words of inputLayout
+	devInput                engine.Buffer
 	loss, rank, logits      engine.Buffer
 	layout                  inputLayout
 	pictures                engine.Buffer // replaces the input stage, for tests
@@ -91,7 +103,18 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 		}
 		return nil, err
 	}
-	d.input = make([]uint32, d.layout.words)
+	for i := range d.slots {
+		s := &d.slots[i]
+		s.words, s.host = make([]uint32, d.layout.words), d.hostInput[i]
+		s.copy, err = d.compile(func(r *engine.Recording) {
+			r.Label("input")
+			r.Copy(d.devInput, s.host)
+		})
+		if err != nil {
+			d.Close()
+			return nil, err
+		}
+	}
 	d.hostLoss, d.hostRank = make([]float32, batch), make([]uint32, batch)
 	d.hostLogit = make([]float32, d.logits.Len())
 	start := zeros(d.specs)
@@ -132,7 +155,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 			n.momentum = append(n.momentum, v)
 		}
 	}
-	take(&n.hostInput, "input from the host", n.layout.words, engine.HostWrites)
+	for i := range n.hostInput {
+		take(&n.hostInput[i], "input from the host", n.layout.words, engine.HostWrites)
+	}
 	take(&n.devInput, "input", n.layout.words, engine.OnDevice)
 	take(&n.loss, "loss", batch, engine.HostReads)
 	take(&n.rank, "rank", batch, engine.HostReads)
@@ -162,7 +187,6 @@ type activations struct {
 // recordForward records the input stage and all layers.
 func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	r.Label("input")
-	r.Copy(n.devInput, n.hostInput)
 	l := n.layout
 	shape := n.net.InputShape()
 	x := n.pictures
@@ -275,34 +299,90 @@ func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, err
 func (d *device) Name() string { return d.dev.Name }
 
 func (d *device) Close() {
-	for _, p := range []*engine.Program{d.eval, d.train, d.zero, d.update} {
+	for _, p := range []*engine.Program{d.eval, d.train, d.zero, d.update, d.slots[0].copy, d.slots[1].copy} {
 		if p != nil {
 			p.Free()
 		}
 	}
-	for _, b := range slices.Concat(d.params, d.momentum, d.grads, []engine.Buffer{d.hostInput, d.devInput, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.devInput, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
 
-// load packs a batch and the step's numbers and sends them off.
-func (d *device) load(b *loader.Batch, step TrainStep) error {
+// Stage packs a batch's pictures into a free slot, for a Train or Eval of the
+// same batch to come; without one it does nothing. It may run beside Train.
+func (d *device) Stage(b *loader.Batch) error {
+	d.staging.Lock()
+	defer d.staging.Unlock()
+	for i := range d.slots {
+		if s := &d.slots[i]; s.batch == nil {
+			s.batch = b
+			return d.pack(s, b)
+		}
+	}
+	return nil
+}
+
+// pack sends everything but the step's numbers to the slot.
+func (d *device) pack(s *slot, b *loader.Batch) error {
 	l := d.layout
-	copy(d.input[l.step:], layers.StepWords(layers.Step{Seed: d.opt.Seed, Count: step.Count}, step.LR, step.GradScale))
 	pitch := layers.PicturePitch(b.Stored)
 	bytes := b.Stored * b.Stored * 3
-	clear(d.input[l.transforms:l.pixels])
+	clear(s.words[l.transforms:l.pixels])
 	for i := range d.batch {
 		label := int32(-1) // a place that this batch leaves empty
 		if i < b.N {
 			label = b.Labels[i]
-			packBytes(d.input[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
-			packFloats(d.input[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
-			packFloats(d.input[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
+			packBytes(s.words[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
+			packFloats(s.words[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
+			packFloats(s.words[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
 		}
-		d.input[l.labels+i] = uint32(label)
+		s.words[l.labels+i] = uint32(label)
 	}
-	return engine.Upload(d.dev, d.hostInput, d.input)
+	return engine.Upload(d.dev, s.host.Slice(l.labels, l.words-l.labels), s.words[l.labels:])
+}
+
+// load gives the slot with the batch, staged before or now, and the step's
+// numbers in it.
+func (d *device) load(b *loader.Batch, step TrainStep) (*slot, error) {
+	d.staging.Lock()
+	defer d.staging.Unlock()
+	var s *slot
+	for i := range d.slots {
+		if d.slots[i].batch == b {
+			s = &d.slots[i]
+		}
+	}
+	if s == nil {
+		for i := range d.slots { // the last one if none is free: its batch is packed again later
+			if s = &d.slots[i]; s.batch == nil {
+				break
+			}
+		}
+		s.batch = b
+		if err := d.pack(s, b); err != nil {
+			return nil, err
+		}
+	}
+	return s, d.loadStep(s, step)
+}
+
+func (d *device) loadStep(s *slot, step TrainStep) error {
+	words := layers.StepWords(layers.Step{Seed: d.opt.Seed, Count: step.Count}, step.LR, step.GradScale)
+	return engine.Upload(d.dev, s.host.Slice(d.layout.step, d.layout.labels), words)
+}
+
+// run copies a slot to the device and runs programs on it; then the slot is free.
+func (d *device) run(s *slot, programs ...*engine.Program) error {
+	defer func() {
+		d.staging.Lock()
+		s.batch = nil
+		d.staging.Unlock()
+	}()
+	if err := d.dev.Start(append([]*engine.Program{s.copy}, programs...)...); err != nil {
+		return err
+	}
+	return programs[len(programs)-1].Wait()
 }
 
 func (d *device) result(n int) (BatchResult, error) {
@@ -328,14 +408,15 @@ func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
 	if err := d.prepareTrain(step); err != nil {
 		return BatchResult{}, err
 	}
-	if err := d.load(b, step); err != nil {
+	s, err := d.load(b, step)
+	if err != nil {
 		return BatchResult{}, err
 	}
-	return d.runTrain(b.N, step)
+	return d.runTrain(s, b.N, step)
 }
 
-// runTrain runs a training step of n loaded pictures.
-func (d *device) runTrain(n int, step TrainStep) (BatchResult, error) {
+// runTrain runs a training step of a slot's n pictures.
+func (d *device) runTrain(s *slot, n int, step TrainStep) (BatchResult, error) {
 	run := []*engine.Program{d.train}
 	if len(d.grads) > 0 {
 		run = run[:0]
@@ -347,10 +428,7 @@ func (d *device) runTrain(n int, step TrainStep) (BatchResult, error) {
 			run = append(run, d.update)
 		}
 	}
-	if err := d.dev.Start(run...); err != nil {
-		return BatchResult{}, err
-	}
-	if err := run[len(run)-1].Wait(); err != nil {
+	if err := d.run(s, run...); err != nil {
 		return BatchResult{}, err
 	}
 	return d.result(n)
@@ -412,10 +490,11 @@ func (d *device) Eval(b *loader.Batch) (BatchResult, error) {
 		}
 		d.eval = p
 	}
-	if err := d.load(b, TrainStep{}); err != nil {
+	s, err := d.load(b, TrainStep{})
+	if err != nil {
 		return BatchResult{}, err
 	}
-	if err := d.eval.Run(); err != nil {
+	if err := d.run(s, d.eval); err != nil {
 		return BatchResult{}, err
 	}
 	res, err := d.result(b.N)
@@ -512,7 +591,7 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		return total
 	}
 	m.Weights, m.Momentum = sum(n.params...), sum(n.momentum...)
-	m.Input = sum(n.hostInput, n.devInput, n.loss, n.rank, n.logits)
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.loss, n.rank, n.logits)
 	r := engine.NewRecording(info)
 	n.recordEval(r)
 	m.Inference = r.Memory()

@@ -7,6 +7,7 @@ import (
 
 	"vkalexnet/engine"
 	"vkalexnet/layers"
+	"vkalexnet/loader"
 	"vkalexnet/shaders"
 )
 
@@ -39,17 +40,66 @@ func TestDevicesTrainAsTheGoldenFile(t *testing.T) {
 				layers.PackExamples(packed, x, goldenBatch, shape)
 				require.NoError(t, engine.Upload(dev, d.pictures, packed))
 				require.NoError(t, d.prepareTrain(step))
-				copy(d.input[d.layout.step:], layers.StepWords(layers.Step{}, step.LR, step.GradScale))
+				s := &d.slots[0]
 				for i, l := range labels {
-					d.input[d.layout.labels+i] = uint32(l)
+					s.words[d.layout.labels+i] = uint32(l)
 				}
-				require.NoError(t, engine.Upload(dev, d.hostInput, d.input))
-				res, err := d.runTrain(goldenBatch, step)
+				require.NoError(t, engine.Upload(dev, s.host, s.words))
+				require.NoError(t, d.loadStep(s, step))
+				res, err := d.runTrain(s, goldenBatch, step)
 				require.NoError(t, err)
 				return res
 			}, nil)
 		})
 	}
+}
+
+// TestStagingChangesNothing trains with batches staged beside the step before
+// and without, in and out of order.
+func TestStagingChangesNothing(t *testing.T) {
+	infos, err := engine.Devices()
+	if err != nil {
+		t.Skipf("needs a Vulkan device: %v", err)
+	}
+	info, err := engine.Select(infos, "auto")
+	require.NoError(t, err)
+	dev, err := engine.Open(info, shaders.FS)
+	require.NoError(t, err)
+	defer dev.Close()
+	net, err := Load("alexnet-small")
+	require.NoError(t, err)
+	l, err := loader.NewLoader(loader.Synthetic(20, 1), net.Input, loader.Options{Batch: 4, Workers: 1, Train: true, Augment: true})
+	require.NoError(t, err)
+	l.Start(t.Context(), 0, 0)
+	defer l.Stop()
+	var all []*loader.Batch
+	for range 5 {
+		b, err := l.Next()
+		require.NoError(t, err)
+		all = append(all, b)
+	}
+	run := func(stage func(d *device, i int)) (losses []float32) {
+		exec, err := NewDevice(dev, net, 4, ExecOptions{SGD: net.Solver.SGD(), Dropout: true})
+		require.NoError(t, err)
+		defer exec.Close()
+		params, err := net.InitialParams(1)
+		require.NoError(t, err)
+		require.NoError(t, exec.SetParams(params))
+		for i, b := range all {
+			stage(exec.(*device), i)
+			res, err := exec.Train(b, TrainStep{LR: 0.01, Count: uint64(i), Update: true, GradScale: 0.25})
+			require.NoError(t, err)
+			losses = append(losses, res.Loss...)
+		}
+		return losses
+	}
+	want := run(func(*device, int) {})
+	require.Equal(t, want, run(func(d *device, i int) { require.NoError(t, d.Stage(all[i])) }))
+	require.Equal(t, want, run(func(d *device, i int) { // too many, and others first
+		require.NoError(t, d.Stage(all[(i+1)%5]))
+		require.NoError(t, d.Stage(all[(i+2)%5]))
+		require.NoError(t, d.Stage(all[i]))
+	}))
 }
 
 // TestMemoryPlanGrowsWithTheBatch checks the plan against what is taken.

@@ -117,6 +117,7 @@ type Trainer struct {
 	opt      Options
 	net      *Network // with the classes of the training set
 	loader   *loader.Loader
+	feed     *feeder // of the epoch under way
 	val      *viewer
 	schedule optim.Schedule
 	state    TrainState
@@ -126,6 +127,7 @@ type Trainer struct {
 	bad      map[string]bool
 	lastStep int64 // of the last checkpoint written or resumed from; −1: none
 	result   Result
+	early    *TrainState // of the best checkpoint that stopEarly wrote
 	began    time.Time
 	steps    int64 // made in this process
 }
@@ -241,6 +243,9 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 	err := t.run(ctx)
 	t.result.Step, t.result.Epoch = t.state.Step, t.state.Epoch
 	t.result.Best, t.result.BestEpoch = t.state.Best, t.state.BestEpoch
+	if t.early != nil {
+		t.result.Best, t.result.BestEpoch = t.early.Best, t.early.BestEpoch
+	}
 	t.result.Bad = len(t.bad)
 	return t.result, err
 }
@@ -315,8 +320,10 @@ func (t *Trainer) setParams() error {
 func (t *Trainer) epoch(ctx context.Context) error {
 	// The loader must not end in the middle of a step when ctx is cancelled.
 	loading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	t.loader.Start(loading, t.state.Epoch, t.state.Batch)
+	t.feed = newFeeder(t.loader, t.opt.Exec)
+	defer t.feed.close()
+	defer stop()
 	for t.state.Batch < t.batches {
 		if ctx.Err() != nil {
 			return t.interrupted()
@@ -382,7 +389,7 @@ func (t *Trainer) step() error {
 // read collects the batches of one step and counts their labelled pictures.
 func (t *Trainer) read() (batches []*loader.Batch, images int, err error) {
 	for range min(t.net.Solver.GradAccumSteps, t.batches-t.state.Batch) {
-		b, err := t.loader.Next()
+		b, err := t.feed.next()
 		if err != nil {
 			return nil, 0, fmt.Errorf("step %d: %w; %s", t.state.Step+1, err, t.howToGoOn())
 		}
@@ -450,6 +457,7 @@ func (t *Trainer) stopEarly(ctx context.Context) error {
 	}
 	state := t.state
 	state.Best, state.BestEpoch = eval.Top1, t.state.Epoch+1
+	t.early = &state
 	return t.checkpoint(BestCheckpoint, state)
 }
 
