@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -23,6 +23,9 @@ shaders: ## shaders/*.comp -> shaders/spv/*.spv
 
 check-shaders: ## the committed SPIR-V is what the sources give
 	scripts/shaders.sh check
+
+shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
+	scripts/shader-stats.sh
 
 lint:
 	scripts/lint.sh

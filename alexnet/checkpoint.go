@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -137,7 +138,11 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 // folder.
 func ReadCheckpoint(path string) (*Checkpoint, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, LastCheckpoint)
+		folder := path
+		path = filepath.Join(folder, LastCheckpoint)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("resume: folder %s holds no checkpoint (%s); a run writes one after its first epoch, or every --checkpoint-steps", folder, LastCheckpoint)
+		}
 	}
 	file, err := weights.ReadSafetensors(path)
 	if err != nil {
@@ -196,6 +201,9 @@ func ReadWeights(path string) (*Network, *weights.File, error) {
 		path = filepath.Join(folder, BestCheckpoint)
 		if _, err := os.Stat(path); err != nil {
 			path = filepath.Join(folder, LastCheckpoint)
+		}
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("read weights: folder %s holds no run: neither %s nor %s", folder, BestCheckpoint, LastCheckpoint)
 		}
 	}
 	file, err := weights.ReadSafetensors(path)

@@ -129,6 +129,11 @@ func TestACheckpointComesBack(t *testing.T) {
 	_, err = ReadCheckpoint(plain)
 	require.ErrorContains(t, err, "names no network")
 	require.ErrorContains(t, err, "--weights")
+	empty := t.TempDir()
+	_, err = ReadCheckpoint(empty)
+	require.ErrorContains(t, err, "folder "+empty+" holds no checkpoint")
+	_, _, err = ReadWeights(empty)
+	require.ErrorContains(t, err, "folder "+empty+" holds no run")
 	_, err = ReadCheckpoint(filepath.Join(folder, "absent"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -51,7 +51,8 @@ type deviceNet struct {
 	devInput                engine.Buffer
 	loss, rank, logits      engine.Buffer
 	layout                  inputLayout
-	pictures                engine.Buffer // replaces the input stage, for tests
+	pictures                engine.Buffer  // replaces the input stage, for tests
+	tuning                  *layers.Tuning // replaces the device's row of the tuning table
 	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
 }
 
@@ -198,7 +199,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
 		for j, ps := range n.specs {
 			if ps.Layer == i {
 				s.Params = append(s.Params, n.params[j])

@@ -389,3 +389,12 @@ func FuzzParseNetwork(f *testing.F) {
 		require.Equal(t, string(n.TOML()), string(again.TOML()))
 	})
 }
+
+func TestDidYouMean(t *testing.T) {
+	known := []string{"batch_size", "lr", "lr_gamma"}
+	require.Equal(t, `: did you mean "batch_size"?`, DidYouMean("batchsize", known))
+	require.Equal(t, `: did you mean "lr_gamma"?`, DidYouMean("lr_gama", known))
+	require.Empty(t, DidYouMean("something_else", known))
+	require.Equal(t, 3, editDistance("kitten", "sitting"))
+	require.Equal(t, 4, editDistance("", "four"))
+}

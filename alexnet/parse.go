@@ -263,19 +263,25 @@ func find(places []place, p *placed) int {
 // suggest is the end of an error about a word that is not known.
 func suggest(word string, known []string) string {
 	slices.Sort(known)
+	if text := DidYouMean(word, known); text != "" || len(known) == 0 {
+		return text
+	}
+	return "; known are " + strings.Join(known, ", ")
+}
+
+// DidYouMean is the end of an error about a word that is not known: the
+// nearest of the known words, or "" when none is near.
+func DidYouMean(word string, known []string) string {
 	best, distance := "", len(word)/3+2
 	for _, k := range known {
 		if d := editDistance(word, k); d < distance {
 			best, distance = k, d
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf(": did you mean %q?", best)
-	}
-	if len(known) == 0 {
+	if best == "" {
 		return ""
 	}
-	return "; known are " + strings.Join(known, ", ")
+	return fmt.Sprintf(": did you mean %q?", best)
 }
 
 // editDistance is how many bytes must be put in, taken out or changed to make

@@ -37,6 +37,8 @@ type Device struct {
 	blocks    map[*block]bool
 	programs  map[*Program]bool
 	cache     vk.PipelineCache
+
+	statistics bool // of pipelines are captured
 }
 
 // Open opens the device for computing. shaders holds the kernels' SPIR-V as
@@ -45,14 +47,24 @@ func Open(info Info, shaders fs.FS) (*Device, error) {
 	if info.Rejected != "" {
 		return nil, fmt.Errorf("open %s: %w: %s", info.Name, ErrNoDevice, info.Rejected)
 	}
+	return open(info, shaders, false)
+}
+
+func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 	family := info.computeFamily()
-	d := &Device{Info: info, family: uint32(family), shaders: shaders, blocks: map[*block]bool{}, programs: map[*Program]bool{}}
+	d := &Device{Info: info, family: uint32(family), shaders: shaders, statistics: statistics, blocks: map[*block]bool{}, programs: map[*Program]bool{}}
 	var extensions []string
 	if info.extensions[extPortabilitySubset] {
 		extensions = append(extensions, extPortabilitySubset+"\x00")
 	}
+	var features unsafe.Pointer
+	if statistics {
+		extensions = append(extensions, extExecutableProperties+"\x00")
+		features = C.shim_executable_features()
+	}
 	create := &vk.DeviceCreateInfo{
 		SType:                vk.StructureTypeDeviceCreateInfo,
+		PNext:                features,
 		QueueCreateInfoCount: 1,
 		PQueueCreateInfos: []vk.DeviceQueueCreateInfo{{
 			SType:            vk.StructureTypeDeviceQueueCreateInfo,
@@ -91,7 +103,9 @@ func Open(info Info, shaders fs.FS) (*Device, error) {
 		return nil, err
 	}
 	d.pool = pool
-	d.openPipelineCache()
+	if !statistics { // a cached pipeline may lack them
+		d.openPipelineCache()
+	}
 	return d, nil
 }
 
@@ -103,7 +117,9 @@ func (d *Device) Close() {
 	if d.handle == nil {
 		return
 	}
-	vk.DeviceWaitIdle(d.handle)
+	if !d.CompileOnly { // nothing was submitted, and null drivers cannot wait
+		vk.DeviceWaitIdle(d.handle)
+	}
 	d.savePipelineCache()
 	d.pipelines.destroy(d)
 	d.modules.destroy(d)

@@ -50,6 +50,9 @@ type Info struct {
 	Free   uint64 `json:"free,omitempty"`
 	// Rejected says why the device cannot be used; empty when it can.
 	Rejected string `json:"rejected,omitempty"`
+	// CompileOnly is set where the driver compiles kernels for hardware that is
+	// not there: the device is Rejected for all but OpenForStatistics.
+	CompileOnly bool `json:"compile_only,omitempty"`
 
 	physical   vk.PhysicalDevice
 	extensions map[string]bool
@@ -211,6 +214,7 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 		return info, err
 	}
 	if strings.Contains(strings.ToLower(info.Name), nullHardwareNameOfRADVMode) {
+		info.CompileOnly = true
 		info.Rejected = "it is RADV's null hardware, which compiles but computes nothing (RADV_FORCE_FAMILY is set)"
 	}
 	if info.computeFamily() < 0 {

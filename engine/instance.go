@@ -22,6 +22,7 @@ const (
 	extMemoryBudget            = "VK_EXT_memory_budget"
 	extFloat16Int8             = "VK_KHR_shader_float16_int8"
 	ext16BitStorage            = "VK_KHR_16bit_storage"
+	extExecutableProperties    = "VK_KHR_pipeline_executable_properties"
 	driverTypeSoftware         = vk.PhysicalDeviceTypeCpu
 	maxPhysicalDevices         = 64
 	nullHardwareNameOfRADVMode = "null hardware"

@@ -210,7 +210,7 @@ func (p *pipeline) create(d *Device, name string, ids, values []uint32) error {
 	}
 	var handle C.shim_handle
 	result := vk.Result(C.shim_compute_pipeline(d.shim, C.shim_handle(unsafe.Pointer(d.cache)), C.shim_handle(unsafe.Pointer(p.module.handle)), C.shim_handle(unsafe.Pointer(p.module.layout)),
-		C.uint32_t(len(ids)), &cids[0], &cvalues[0], 0, &handle))
+		C.uint32_t(len(ids)), &cids[0], &cvalues[0], 0, cbool(d.statistics), &handle))
 	p.handle = vk.Pipeline(unsafe.Pointer(handle))
 	return d.sink(result, "vkCreateComputePipelines", "%s", name)
 }

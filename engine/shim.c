@@ -165,6 +165,12 @@ typedef struct { shim_handle buffer; uint64_t offset, range; } VkDescriptorBuffe
 typedef struct { uint32_t type; const void *next; shim_handle set; uint32_t binding, element, count, kind; const void *image; const VkDescriptorBufferInfo_ *buffer; const void *texel; } VkWriteDescriptorSet_;
 typedef struct { uint32_t type; const void *next; shim_handle memory; uint64_t offset, size; } VkMappedMemoryRange_;
 
+typedef struct { uint32_t type; void *next; uint32_t enabled; } VkExecutableFeatures_;
+typedef struct { uint32_t type; const void *next; shim_handle pipeline; } VkPipelineInfo_;
+typedef struct { uint32_t type; void *next; uint32_t stages; char name[256], description[256]; uint32_t subgroup; } VkPipelineExecutableProperties_;
+typedef struct { uint32_t type; const void *next; shim_handle pipeline; uint32_t index; } VkPipelineExecutableInfo_;
+typedef struct { uint32_t type; void *next; char name[256], description[256]; uint32_t format; union { uint32_t b; int64_t i; uint64_t u; double f; } value; } VkPipelineExecutableStatistic_;
+
 struct shim_device {
 	shim_handle device;
 	int32_t(VKAPI *create_pipelines)(shim_handle, shim_handle, uint32_t, const VkComputePipelineCreateInfo_ *, const void *, shim_handle *);
@@ -174,7 +180,15 @@ struct shim_device {
 	void(VKAPI *update)(shim_handle, uint32_t, const VkWriteDescriptorSet_ *, uint32_t, const void *);
 	int32_t(VKAPI *flush)(shim_handle, uint32_t, const VkMappedMemoryRange_ *);
 	int32_t(VKAPI *invalidate)(shim_handle, uint32_t, const VkMappedMemoryRange_ *);
+	// NULL unless the device was made for statistics.
+	int32_t(VKAPI *executables)(shim_handle, const VkPipelineInfo_ *, uint32_t *, VkPipelineExecutableProperties_ *);
+	int32_t(VKAPI *statistics)(shim_handle, const VkPipelineExecutableInfo_ *, uint32_t *, VkPipelineExecutableStatistic_ *);
 };
+
+void *shim_executable_features(void) {
+	static VkExecutableFeatures_ features = {1000269000, NULL, 1};
+	return &features;
+}
 
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device) {
 	void *get_device = (void *)load(get, instance, "vkGetDeviceProcAddr");
@@ -188,6 +202,8 @@ shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device
 	d->update = (void *)load(get_device, device, "vkUpdateDescriptorSets");
 	d->flush = (void *)load(get_device, device, "vkFlushMappedMemoryRanges");
 	d->invalidate = (void *)load(get_device, device, "vkInvalidateMappedMemoryRanges");
+	d->executables = (void *)load(get_device, device, "vkGetPipelineExecutablePropertiesKHR");
+	d->statistics = (void *)load(get_device, device, "vkGetPipelineExecutableStatisticsKHR");
 	if (!d->create_pipelines || !d->submit || !d->barrier || !d->copy || !d->update || !d->flush || !d->invalidate) {
 		free(d);
 		return NULL;
@@ -198,7 +214,7 @@ shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device
 void shim_device_free(shim_device *d) { free(d); }
 
 int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle module, shim_handle layout,
-	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, shim_handle *out) {
+	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int statistics, shim_handle *out) {
 	VkSpecializationMapEntry_ map[64];
 	if (constants > 64) return -13; // VK_ERROR_UNKNOWN: more constants than any kernel has
 	for (uint32_t i = 0; i < constants; i++) {
@@ -208,8 +224,51 @@ int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle mod
 	}
 	VkSpecializationInfo_ special = {constants, map, 4 * (size_t)constants, values};
 	VkRequiredSubgroupSize_ required = {1000225001, NULL, required_subgroup};
-	VkComputePipelineCreateInfo_ info = {29, NULL, 0, {18, required_subgroup ? &required : NULL, 0, 0x20, module, "main", &special}, layout, NULL, -1};
+	VkComputePipelineCreateInfo_ info = {29, NULL, statistics ? 0x40 : 0, {18, required_subgroup ? &required : NULL, 0, 0x20, module, "main", &special}, layout, NULL, -1};
 	return d->create_pipelines(d->device, cache, 1, &info, NULL, out);
+}
+
+int32_t shim_executables(shim_device *d, shim_handle pipeline, shim_executable *out, uint32_t *count) {
+	if (!d->executables) return -7; // VK_ERROR_EXTENSION_NOT_PRESENT
+	VkPipelineInfo_ info = {1000269001, NULL, pipeline};
+	uint32_t n = 0;
+	int32_t r = d->executables(d->device, &info, &n, NULL);
+	if (r < 0) return r;
+	VkPipelineExecutableProperties_ *e = calloc(n + 1, sizeof *e);
+	for (uint32_t i = 0; i < n; i++) e[i].type = 1000269002;
+	r = d->executables(d->device, &info, &n, e);
+	if (n > *count) n = *count;
+	for (uint32_t i = 0; i < n && r >= 0; i++) {
+		memcpy(out[i].name, e[i].name, 256);
+		out[i].subgroup = e[i].subgroup;
+	}
+	*count = n;
+	free(e);
+	return r;
+}
+
+int32_t shim_statistics(shim_device *d, shim_handle pipeline, uint32_t executable, shim_statistic *out, uint32_t *count) {
+	if (!d->statistics) return -7; // VK_ERROR_EXTENSION_NOT_PRESENT
+	VkPipelineExecutableInfo_ info = {1000269003, NULL, pipeline, executable};
+	uint32_t n = 0;
+	int32_t r = d->statistics(d->device, &info, &n, NULL);
+	if (r < 0) return r;
+	VkPipelineExecutableStatistic_ *s = calloc(n + 1, sizeof *s);
+	for (uint32_t i = 0; i < n; i++) s[i].type = 1000269004;
+	r = d->statistics(d->device, &info, &n, s);
+	if (n > *count) n = *count;
+	for (uint32_t i = 0; i < n && r >= 0; i++) {
+		memcpy(out[i].name, s[i].name, 256);
+		switch (s[i].format) {
+		case 0: out[i].value = s[i].value.b; break;
+		case 1: out[i].value = (double)s[i].value.i; break;
+		case 2: out[i].value = (double)s[i].value.u; break;
+		default: out[i].value = s[i].value.f;
+		}
+	}
+	*count = n;
+	free(s);
+	return r;
 }
 
 int32_t shim_submit(shim_device *d, shim_handle queue, shim_handle *commands, uint32_t count, shim_handle fence) {

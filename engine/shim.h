@@ -48,11 +48,25 @@ void shim_properties2(void *get, shim_handle instance, shim_handle physical, shi
 
 // Device level.
 typedef struct shim_device shim_device;
+// What to chain to a device's creation for statistics of its pipelines.
+void *shim_executable_features(void);
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device);
 void shim_device_free(shim_device *d);
 
 int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle module, shim_handle layout,
-	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, shim_handle *out);
+	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int statistics, shim_handle *out);
+// The machine programs of a pipeline made with statistics, and what the driver's
+// compiler says of one.
+typedef struct {
+	char name[256];
+	uint32_t subgroup;
+} shim_executable;
+typedef struct {
+	char name[256];
+	double value;
+} shim_statistic;
+int32_t shim_executables(shim_device *d, shim_handle pipeline, shim_executable *out, uint32_t *count);
+int32_t shim_statistics(shim_device *d, shim_handle pipeline, uint32_t executable, shim_statistic *out, uint32_t *count);
 int32_t shim_submit(shim_device *d, shim_handle queue, shim_handle *commands, uint32_t count, shim_handle fence);
 // A global memory barrier; from and to are bits: 1 compute, 2 transfer, 4 host.
 void shim_barrier(shim_device *d, shim_handle commands, uint32_t from, uint32_t to);

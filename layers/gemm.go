@@ -39,6 +39,8 @@ type gemmTiles struct {
 	gemmShape
 	LocalX                            uint32
 	TileM, TileN, TileK, EachM, EachN uint32
+	Rolled                            bool
+	SplitK, SplitPitch                uint32
 }
 
 var (
@@ -46,6 +48,14 @@ var (
 	gemmLanes4Kernels = declareGemm[gemmLanes]("gemm_lanes4_")
 	gemmTilesKernels  = declareGemm[gemmTiles]("gemm_tiles_")
 )
+
+type reduce struct {
+	X, Y, Bias                                      engine.Buffer
+	Count, Splits, Pitch, First, Row, Used, Columns uint32
+	Accumulate, WithBias, Relu                      bool
+}
+
+var reduceKernel = engine.Declare[reduce]("reduce")
 
 // declareGemm declares the three products of one variant.
 func declareGemm[A any](stem string) (kernels [3]engine.Kernel[A]) {
@@ -84,7 +94,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	case opBackwardInput:
 		g.QuadsA, g.QuadsB = outQuads, inQuads
 	}
-	m, n, _, macs := g.extents()
+	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
 		kernels := &gemmLanes8Kernels
@@ -99,8 +109,58 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
 		g.QuadsB = outQuads
 	}
-	gemmTilesKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)), gemmTiles{gemmShape: g,
-		LocalX: uint32(t.Invocations()), TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)})
+	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
+	splits := t.splits(columns*rows*int(g.Groups), k)
+	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), Rolled: r.Info().Type == engine.Software,
+		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
+	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
+	splits = ceilDiv(k, each)
+	call.SplitK = uint32(each)
+	// A split's part of the sum is laid out like c; the bias's gradient follows
+	// the weight's.
+	words := g.C.Len()
+	if g.op == opBackwardWeight {
+		words = m * int(g.OutChannels)
+	}
+	words = (words + exampleAlign - 1) / exampleAlign * exampleAlign
+	grid := engine.Groups(columns, rows, int(g.Groups)*splits)
+	if splits == 1 || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
+		call.SplitK = uint32(ceilDiv(k, t.TileK) * t.TileK)
+		gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)), call)
+		return
+	}
+	parts := r.Temp("parts of a sum", splits*words)
+	call.C, call.SplitPitch = parts, uint32(words)
+	call.Accumulate, call.Relu = false, false
+	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels}
+	if g.op == opBackwardWeight {
+		call.Bias = engine.Buffer{}
+	} else {
+		call.WithBias, call.Bias = false, engine.Buffer{}
+	}
+	gemmTilesKernels[g.op].Record(r, grid, call)
+	if g.op != opBackwardWeight {
+		sum.Count = uint32(g.C.Len())
+		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
+		if g.op == opBackwardInput {
+			sum.Row, sum.Used = g.XPitch, g.Height*g.Width*g.Channels
+		}
+		sum.WithBias, sum.Bias = g.WithBias, g.Bias
+		reduceKernel.Record(r, engine.Threads(g.C.Len()), sum)
+		return
+	}
+	taps := m
+	if g.WithBias {
+		taps--
+	}
+	sum.Count = uint32(taps) * g.OutChannels
+	sum.Row, sum.Used = sum.Count, sum.Count
+	reduceKernel.Record(r, engine.Threads(int(sum.Count)), sum)
+	if g.WithBias {
+		sum.First, sum.Count, sum.Y = sum.Count, g.OutChannels, g.Bias
+		sum.Row, sum.Used = sum.Count, sum.Count
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+	}
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -11,6 +11,9 @@ type Tuning struct {
 	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
 	// time, EachM × EachN what one invocation keeps in registers.
 	TileM, TileN, TileK, EachM, EachN int
+	// Fill is how many workgroups the device should have at once: where there are
+	// fewer tiles, the sum over k is split.
+	Fill int
 }
 
 // Invocations is the size of a workgroup.
@@ -26,7 +29,13 @@ func (t Tuning) Shared() int {
 	if t.Lanes > 0 {
 		return 0
 	}
-	return engine.WordBytes * t.TileK * (t.TileM + 1 + t.TileN + 1)
+	return engine.WordBytes * t.TileK * (t.TileM + 4 + t.TileN + 4)
+}
+
+// splits is into how many parts a sum of k terms is cut when there are so many
+// tiles; a part is worth at least eight steps of a tile.
+func (t Tuning) splits(tiles, k int) int {
+	return max(1, min(t.Fill/tiles, k/(8*t.TileK)))
 }
 
 // Fits reports whether the device can run the row.
@@ -49,9 +58,9 @@ var tunings = []struct {
 }{
 	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
 	{Tuning{Name: "lanes4", Lanes: 4, TileM: 16, TileN: 32}, software},
-	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 4}, kind(engine.Discrete)},
-	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 4}, anyGPU},
-	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4}, func(*engine.Info) bool { return true }},
+	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},
+	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 8, Fill: 128}, anyGPU},
+	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},
 }
 
 func software(i *engine.Info) bool { return i.Type == engine.Software }

@@ -198,7 +198,7 @@ func (c Config) schedule() (Schedule, error) {
 	rest := c.Total - c.WarmupEpochs
 	total := func() error {
 		if !(rest > 0) {
-			return fmt.Errorf("a run of %g epochs with a warm-up of %g leaves nothing to schedule", c.Total, c.WarmupEpochs)
+			return fmt.Errorf("a run of %g epochs with a warm-up of %g leaves nothing to schedule: more epochs or a shorter warm-up are needed", c.Total, c.WarmupEpochs)
 		}
 		return nil
 	}

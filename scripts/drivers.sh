@@ -27,3 +27,9 @@ has_gpu_driver() {
 	compgen -G '/dev/dri/renderD*' >/dev/null || [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || return 1
 	compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null
 }
+
+# radv_icd prints the driver manifest of Mesa's driver for AMD, which compiles without
+# one too; the one fetched into .tools first.
+radv_icd() {
+	first_file .tools/mesa/radeon_icd.json {/usr,/usr/local}/share/vulkan/icd.d/radeon_icd."$(uname -m)".json {/usr,/usr/local}/share/vulkan/icd.d/radeon_icd*.json
+}

@@ -4,9 +4,9 @@
 # on other systems it says which packages are needed. It changes no apt sources.
 #
 # VKALEXNET_MESA=auto|system|backports: Debian 12's Mesa 22.3 computes about half as
-# fast as the 25.0 in its backports. There, `auto` fetches that one driver file into
-# .tools/mesa, beside the system's and used by these scripts only; `system` does not;
-# `backports` fails when it cannot.
+# fast as the 25.0 in its backports. There, `auto` fetches that driver, and the one for
+# AMD whose compiler the tests use, into .tools/mesa, beside the system's and used by
+# these scripts only; `system` does not; `backports` fails when it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/drivers.sh
@@ -79,9 +79,10 @@ if [ ${#packages[@]} -gt 0 ]; then
 		die "apt-get could not install ${packages[*]}; see its message above"
 fi
 
-# Debian 12: the faster lavapipe from backports, one file out of its package.
+# Debian 12: the faster lavapipe and the newer compiler for AMD from backports, two
+# drivers out of their package.
 fetch_mesa() {
-	local uri dir=$PWD/.tools/mesa keyring=/usr/share/keyrings/debian-archive-keyring.gpg options
+	local uri icd dir=$PWD/.tools/mesa.new keyring=/usr/share/keyrings/debian-archive-keyring.gpg options
 	# shellcheck disable=SC2016 # apt's own variables
 	uri=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^bookworm //p' | head -n 1)
 	if [ -z "$uri" ] || [ ! -f $keyring ]; then say "no Debian 12 archive among apt's sources"; return 1; fi
@@ -94,19 +95,24 @@ fetch_mesa() {
 	apt-get "${options[@]}" update >&2 || return 1
 	(cd "$dir" && apt-get "${options[@]}" download mesa-vulkan-drivers >&2) || return 1
 	dpkg-deb --fsys-tarfile "$dir"/mesa-vulkan-drivers_*.deb |
-		tar -x -C "$dir" --wildcards --transform 's|.*/||' --transform 's|^lvp_icd.*|lvp_icd.json|' '*/libvulkan_lvp.so' '*/lvp_icd*.json' || return 1
+		tar -x -C "$dir" --wildcards --transform 's|.*/||' --transform 's|_icd\..*|_icd.json|' \
+			'*/libvulkan_lvp.so' '*/lvp_icd*.json' '*/libvulkan_radeon.so' '*/radeon_icd*.json' || return 1
 	rm -rf "$dir/apt" "$dir"/*.deb
 	if ldd "$dir/libvulkan_lvp.so" | grep 'not found' >&2; then return 1; fi
-	sed -i "s|libvulkan_lvp.so|./libvulkan_lvp.so|" "$dir/lvp_icd.json" || return 1
+	if ldd "$dir/libvulkan_radeon.so" | grep 'not found' >&2; then return 1; fi
+	for icd in lvp radeon; do
+		sed -i "s|libvulkan_$icd.so|./libvulkan_$icd.so|" "$dir/${icd}_icd.json" || return 1
+	done
+	rm -rf .tools/mesa && mv "$dir" .tools/mesa
 }
 mesa=${VKALEXNET_MESA:-auto}
 release=$( (. /etc/os-release && echo "$ID $VERSION_ID"))
 if [ "$mesa" = system ]; then
 	rm -rf .tools/mesa
-elif [ ! -f .tools/mesa/lvp_icd.json ] && [ "$release" = "debian 12" ] && { [ "$purpose" = test ] || ! has_gpu_driver; }; then
-	say "fetching Mesa 25.0's lavapipe into .tools/mesa (11 MB; about twice as fast as Debian 12's; VKALEXNET_MESA=system does without)"
+elif { [ ! -f .tools/mesa/lvp_icd.json ] || [ ! -f .tools/mesa/radeon_icd.json ]; } && [ "$release" = "debian 12" ] && { [ "$purpose" = test ] || ! has_gpu_driver; }; then
+	say "fetching Mesa 25.0's lavapipe, about twice as fast as Debian 12's, and RADV into .tools/mesa (11 MB to download, 24 MB kept; VKALEXNET_MESA=system does without)"
 	if ! fetch_mesa; then
-		rm -rf .tools/mesa
+		rm -rf .tools/mesa.new
 		[ "$mesa" = backports ] && die "Mesa from backports could not be fetched"
 		say "that failed; going on with the system's Mesa"
 	fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that continuous integration checks: test.sh, or one part of it:
-#   test.sh deps|build|shaders|lint|unit|race|validation
+#   test.sh deps|build|shaders|shader-stats|lint|unit|race|validation
 # Each part takes what the parts before it leave, so a part alone needs `deps` once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,6 +28,7 @@ use_drivers() {
 deps() { scripts/install-deps.sh test; }
 build() { make --no-print-directory build; }
 shaders() { scripts/shaders.sh check; }
+shader-stats() { scripts/shader-stats.sh; }
 lint() { scripts/lint.sh; }
 unit() { go test -timeout 15m ./...; }
 race() { go test -race -short -timeout 15m ./loader ./engine ./alexnet; }
@@ -54,11 +55,11 @@ validation() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(deps build shaders lint unit race validation)
+[ ${#parts[@]} -gt 0 ] || parts=(deps build shaders shader-stats lint unit race validation)
 summary=
 begin=$SECONDS
 for part in "${parts[@]}"; do
-	case $part in deps | build | shaders | lint | unit | race | validation) ;; *) die "no part $part" ;; esac
+	case $part in deps | build | shaders | shader-stats | lint | unit | race | validation) ;; *) die "no part $part" ;; esac
 	case $part in unit | race | validation) [ -n "${VK_DRIVER_FILES:-}" ] || use_drivers ;; esac
 	echo "test: $part"
 	start=$SECONDS

@@ -19,7 +19,7 @@ func newDevices() *cobra.Command {
 		Long: `Lists the Vulkan devices of this machine. --device of the other commands takes an
 index, the beginning of a UUID or a part of a name; "auto" is the first discrete,
 then integrated, then virtual, then software device, marked with * here.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			infos, err := engine.Devices()
 			if err != nil {

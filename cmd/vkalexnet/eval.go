@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -23,7 +25,7 @@ func newEval() *cobra.Command {
 		Long: `Measures top-1 and top-5 accuracy and the loss on the validation pictures of a data set
 (on all of its pictures where it has none), and says how they were prepared.`,
 		Example: "  vkalexnet eval --weights runs/cifar --data cifar-10-batches-bin --crops 10",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -31,31 +33,28 @@ func newEval() *cobra.Command {
 			if data == "" {
 				return usagef("which pictures? --data takes a folder, an archive, a list, or \"synthetic\"")
 			}
+			if confusion != "" { // before the long part
+				if info, err := os.Stat(filepath.Dir(confusion)); err != nil || !info.IsDir() {
+					return usagef("--confusion %s: there is no folder %s", confusion, filepath.Dir(confusion))
+				}
+			}
 			result, net, err := evaluate(cmd, &f, data)
 			if err != nil {
 				return err
 			}
-			if confusion != "" {
-				if err := writeConfusion(confusion, net, result.Confusion); err != nil {
-					return fmt.Errorf("write the confusion matrix: %w", err)
-				}
-			}
 			for _, bad := range result.Bad {
 				warn(cmd, "skipped: %v", bad)
 			}
-			out := cmd.OutOrStdout()
-			if format == "json" {
-				return writeJSON(out, struct {
-					*alexnet.EvalResult
-					Unreadable int `json:"unreadable"`
-				}{result, len(result.Bad)})
+			if err := printResult(cmd.OutOrStdout(), format, result); err != nil {
+				return err
 			}
-			fmt.Fprintf(out, "top-1     %.2f %%\n", 100*result.Top1)
-			fmt.Fprintf(out, "top-%d     %.2f %%\n", result.K, 100*result.Top5)
-			fmt.Fprintf(out, "loss      %.4f\n", result.Loss)
-			fmt.Fprintf(out, "images    %d\n", result.Images)
-			_, err = fmt.Fprintf(out, "protocol  %s\n", result.Protocol)
-			return err
+			if confusion == "" {
+				return nil
+			}
+			if err := writeConfusion(confusion, net, result.Confusion); err != nil {
+				return fmt.Errorf("write the confusion matrix: %w", err)
+			}
+			return nil
 		},
 	}
 	f.add(cmd)
@@ -63,6 +62,18 @@ func newEval() *cobra.Command {
 	cmd.Flags().StringVar(&confusion, "confusion", "", "CSV file for the confusion matrix: a row per class, a column per answer")
 	addFormat(cmd, &format, "text", "json")
 	return cmd
+}
+
+func printResult(out io.Writer, format string, result *alexnet.EvalResult) error {
+	if format == "json" {
+		return writeJSON(out, struct {
+			*alexnet.EvalResult
+			Unreadable int `json:"unreadable"`
+		}{result, len(result.Bad)})
+	}
+	_, err := fmt.Fprintf(out, "top-1     %.2f %%\ntop-%d     %.2f %%\nloss      %.4f\nimages    %d\nprotocol  %s\n",
+		100*result.Top1, result.K, 100*result.Top5, result.Loss, result.Images, result.Protocol)
+	return err
 }
 
 func evaluate(cmd *cobra.Command, f *modelFlags, data string) (*alexnet.EvalResult, *alexnet.Network, error) {

@@ -62,6 +62,10 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 	case errors.As(err, &usage):
 		fmt.Fprintf(w, "See '%s --help'.\n", cmd.CommandPath())
 	case errors.Is(err, syscall.ENOSPC):
-		fmt.Fprintln(w, "The disk is full: free some space, or choose another --output-dir. What was written before is intact.")
+		cure := "free some space"
+		if cmd.Flags().Lookup("output-dir") != nil {
+			cure += ", or choose another --output-dir. What was written before is intact"
+		}
+		fmt.Fprintf(w, "The disk is full: %s.\n", cure)
 	}
 }

@@ -35,9 +35,13 @@ func TestExitCodes(t *testing.T) {
 
 func TestReportTellsWhatToDo(t *testing.T) {
 	var out bytes.Buffer
-	report(&out, &cobra.Command{Use: "train"}, fmt.Errorf("write checkpoint: %w", syscall.ENOSPC))
+	full := fmt.Errorf("write checkpoint: %w", syscall.ENOSPC)
+	report(&out, newTrain(), full)
 	require.Contains(t, out.String(), "vkalexnet: write checkpoint: no space left on device\n")
 	require.Contains(t, out.String(), "free some space, or choose another --output-dir")
+	out.Reset()
+	report(&out, newVersion(), full)
+	require.NotContains(t, out.String(), "--output-dir")
 	out.Reset()
 	report(&out, &cobra.Command{Use: "train"}, usagef("no"))
 	require.Equal(t, "vkalexnet: no\nSee 'train --help'.\n", out.String())

@@ -34,7 +34,7 @@ the others are done.`,
 		Example: `  vkalexnet infer --weights runs/imagenet cat.jpg dog.png
   curl -s $URL | vkalexnet infer --weights runs/imagenet -
   vkalexnet infer --weights runs/imagenet --format jsonl photos > photos.jsonl`,
-		Args: cobra.MinimumNArgs(1),
+		Args: needArguments(0, "which pictures? Give files, folders, \"-\" or synthetic:N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -171,14 +171,22 @@ func collect(stdin io.Reader, paths []string) (*pictures, error) {
 
 // addFolder adds the pictures in a folder and below, in the order of their names.
 func (p *pictures) addFolder(folder string) error {
-	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	return filepath.WalkDir(folder, p.addBelow(folder))
+}
+
+func (p *pictures) addBelow(folder string) fs.WalkDirFunc {
+	return func(path string, entry fs.DirEntry, err error) error {
+		if err != nil && path == folder {
 			return err
+		}
+		if err != nil { // a folder below: the others are still to be done
+			p.add(path, func() (image.Image, error) { return nil, err })
+			return fs.SkipDir
 		}
 		if entry.IsDir() || !loader.IsPicture(entry.Name()) {
 			return nil
 		}
 		p.add(path, func() (image.Image, error) { return loader.ReadImage(path) })
 		return nil
-	})
+	}
 }

@@ -51,7 +51,7 @@ device memory, 5 device lost, 130 interrupted.`,
   vkalexnet devices`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := cmd.ValidateArgs(args); err != nil {
 				return err
@@ -64,7 +64,8 @@ device memory, 5 device lost, 130 interrupted.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats())
 	return root
 }
 

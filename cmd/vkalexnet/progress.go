@@ -5,11 +5,19 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+)
+
+const (
+	barWidth = 12
+	// barColumns is what stands beside the text: the share done, and the bar.
+	barColumns = barWidth + 9
 )
 
 // plainEvery is how often a line is printed where there is no terminal.
@@ -39,7 +47,7 @@ func newProgress(w io.Writer, unit string, first, total int) *progress {
 		}
 		p.bar = progressbar.NewOptions(length,
 			progressbar.OptionSetWriter(w),
-			progressbar.OptionSetWidth(12),
+			progressbar.OptionSetWidth(barWidth),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionClearOnFinish(),
@@ -57,6 +65,11 @@ func (p *progress) update(done int, text string) {
 	defer p.mu.Unlock()
 	p.done = done
 	if p.bar != nil {
+		if f, ok := p.w.(*os.File); ok {
+			if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+				text = fit(text, columns-barColumns)
+			}
+		}
 		p.bar.Describe(text)
 		_ = p.bar.Set(done)
 		return
@@ -69,6 +82,19 @@ func (p *progress) update(done int, text string) {
 			fmt.Fprintf(p.w, "%s %d  %s\n", p.unit, done, text)
 		}
 	}
+}
+
+// fit leaves out the last parts of a text, which two spaces part, until it has
+// at most that many columns: a line that wraps could not be drawn over.
+func fit(text string, columns int) string {
+	for utf8.RuneCountInString(text) > columns {
+		cut := strings.LastIndex(text, "  ")
+		if cut < 0 {
+			return ""
+		}
+		text = text[:cut]
+	}
+	return text
 }
 
 // say prints a line that stays, above the bar.

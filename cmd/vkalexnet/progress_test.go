@@ -22,6 +22,15 @@ func TestPlainProgress(t *testing.T) {
 	require.Equal(t, "step 1/100  going\nstep 100/100  going\nepoch 1\n", out.String())
 }
 
+// The least important parts come last, and go first.
+func TestProgressFitsTheTerminal(t *testing.T) {
+	text := "epoch 1/9  loss 2.0  4 s left"
+	require.Equal(t, text, fit(text, 29))
+	require.Equal(t, "epoch 1/9  loss 2.0", fit(text, 28))
+	require.Equal(t, "epoch 1/9", fit(text, 12))
+	require.Empty(t, fit(text, 3))
+}
+
 func TestTimes(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		300 * time.Millisecond: "1 s", 59 * time.Second: "59 s", 61 * time.Second: "1 min 01 s",

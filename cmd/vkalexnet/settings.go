@@ -14,6 +14,8 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"vkalexnet/alexnet"
 )
 
 // Where a flag's value comes from, strongest first: the command line, the
@@ -47,14 +49,20 @@ func setFrom(flags *pflag.FlagSet, f *pflag.Flag, value, from string) error {
 	} else {
 		err = f.Value.Set(value)
 	}
-	if number := (*strconv.NumError)(nil); errors.As(err, &number) {
-		return fmt.Errorf("%q is not a value of type %s", number.Num, f.Value.Type())
-	}
 	if err != nil {
-		return err
+		return valueError(f, err)
 	}
 	f.Changed = true
 	return flags.SetAnnotation(f.Name, originNote, []string{from})
+}
+
+// valueError says why a flag does not take a value, without the names of the
+// functions that found out.
+func valueError(f *pflag.Flag, err error) error {
+	if number := (*strconv.NumError)(nil); errors.As(err, &number) {
+		return fmt.Errorf("%q is not a value of type %s", number.Num, f.Value.Type())
+	}
+	return err
 }
 
 // applySettings fills the flags that the command line left alone from the
@@ -141,7 +149,7 @@ func applyFile(flags *pflag.FlagSet, path string) error {
 		// Normalised, because a flag may have a second name.
 		f := flags.Lookup(flagName(key))
 		if f == nil || !inFile(f) {
-			failed = errors.Join(failed, fmt.Errorf("%s: unknown key %q%s", at, key, didYouMean(key, known)))
+			failed = errors.Join(failed, fmt.Errorf("%s: unknown key %q%s", at, key, alexnet.DidYouMean(key, known)))
 			continue
 		}
 		value, err := flagText(values[key])
@@ -186,42 +194,6 @@ func flagText(value any) (string, error) {
 	default:
 		return "", fmt.Errorf("a %T is not a value for a flag", value)
 	}
-}
-
-// didYouMean suggests the nearest of the known words, if one is near.
-func didYouMean(word string, known []string) string {
-	best, at := "", max(2, len(word)/3)+1
-	for _, k := range known {
-		if d := editDistance(word, k); d < at {
-			best, at = k, d
-		}
-	}
-	if best == "" {
-		return "" // the command's help lists them
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// editDistance counts the insertions, deletions and changes of one byte that
-// turn a into b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // settingsTOML writes the values of all flags as a file for -c, in the order of

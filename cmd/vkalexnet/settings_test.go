@@ -51,12 +51,3 @@ func TestKeysAreFoundInTheFile(t *testing.T) {
 		require.Equal(t, line, keyLine(text, key), key)
 	}
 }
-
-func TestSuggestions(t *testing.T) {
-	known := []string{"batch_size", "lr", "lr_gamma"}
-	require.Equal(t, `; did you mean "batch_size"?`, didYouMean("batchsize", known))
-	require.Equal(t, `; did you mean "lr_gamma"?`, didYouMean("lr_gama", known))
-	require.Empty(t, didYouMean("something_else", known))
-	require.Equal(t, 3, editDistance("kitten", "sitting"))
-	require.Equal(t, 4, editDistance("", "four"))
-}

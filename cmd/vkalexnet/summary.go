@@ -18,13 +18,16 @@ func newSummary() *cobra.Command {
 		Long: `Prints the layers of a network with their shapes, parameters and multiply-adds, and
 the memory that it takes by batch size. MODEL is a preset (` + strings.Join(alexnet.Presets(), ", ") + `)
 or the path of a network's TOML file.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              needArguments(1, "which network? MODEL is a preset ("+strings.Join(alexnet.Presets(), ", ")+") or a network's TOML file"),
 		ValidArgsFunction: completeModel,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, b := range batches {
 				if b < 1 {
 					return usagef("--batch-size %d: it must be at least 1", b)
 				}
+			}
+			if classes < 0 {
+				return usagef("--num-classes %d: it must not be negative", classes)
 			}
 			net, err := loadModel(args[0])
 			if err != nil {

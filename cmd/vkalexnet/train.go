@@ -48,7 +48,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
   vkalexnet train --model alexnet-cifar --data cifar-10-batches-bin --epochs 30 --output-dir runs/cifar
   vkalexnet train --resume runs/cifar
   vkalexnet train -c runs/cifar/config.toml --lr 0.005 --output-dir runs/cifar-2`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error { return runTrain(cmd, f) },
 	}
 	flags := cmd.Flags()
@@ -118,6 +118,14 @@ func (r *trainRun) train() error {
 		}
 		warn(r.cmd, "resuming after step %d, in epoch %d", c.State.Step, c.State.Epoch+1)
 	}
+	if err := os.MkdirAll(r.options.OutputDir, 0o755); err != nil {
+		return fmt.Errorf("make the run's folder: %w", err)
+	}
+	unlock, err := lockFolder(r.options.OutputDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	s := r.options.Net.Solver
 	warn(r.cmd, "training %s: %d epochs, %d steps of %d pictures, learning rate %g (%s), into %s",
 		r.options.Net.Name, s.Epochs, r.trainer.Steps(), s.Batch*s.GradAccumSteps, s.LR, s.Scheduler, r.options.OutputDir)

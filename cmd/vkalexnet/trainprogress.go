@@ -41,10 +41,11 @@ func (p *trainProgress) show(e alexnet.Event) {
 	switch e.Kind {
 	case "step":
 		p.average(e.StepMetrics)
-		text := fmt.Sprintf("%s  loss %.4f  %s images/s  data %.0f %%", where, p.loss, threeDigits(1/p.secondsPerImage), 100*p.wait)
+		text := fmt.Sprintf("%s  loss %.4f  %s images/s", where, p.loss, threeDigits(1/p.secondsPerImage))
 		if e.Remaining > 0 {
 			text += "  " + roundTime(e.Remaining) + " left"
 		}
+		text += fmt.Sprintf("  data %.0f %%", 100*p.wait)
 		p.bar.update(int(e.Step), text)
 	case "evaluating":
 		p.bar.update(int(e.Step), fmt.Sprintf("%s  evaluating %d/%d", where, e.Done, e.Total))

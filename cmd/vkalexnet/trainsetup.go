@@ -80,6 +80,9 @@ func (r *trainRun) openNetwork() error {
 	if f.output == "" {
 		f.output = filepath.Join("runs", net.Name+"-"+time.Now().Format("20060102-150405"))
 	}
+	if info, err := os.Stat(f.output); err == nil && !info.IsDir() {
+		return usagef("--output-dir %s: %[1]s is a file, not a folder", f.output)
+	}
 	o.OutputDir = f.output
 	return nil
 }
@@ -163,6 +166,10 @@ func (r *trainRun) openData() error {
 	switch {
 	case errors.Is(err, loader.ErrNoSplit):
 		train, val = loader.Split(train, heldOut, o.Seed)
+		if val.Len() == 0 {
+			warn(r.cmd, "data: %s has no validation pictures, and too few of each class to hold any out: no accuracy is measured", o.Data)
+			break
+		}
 		warn(r.cmd, "data: %s has no validation pictures of its own; %.0f %% of each class, %d pictures, are held out for it", o.Data, 100*heldOut, val.Len())
 	case err != nil:
 		return err

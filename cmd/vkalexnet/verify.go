@@ -22,7 +22,7 @@ every tensor. ERROR is the largest difference in units of the last place of the
 tensor's largest number (2^-23 of it); LIMIT is what rounding explains for sums of
 so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
 		Example: "  vkalexnet verify --model alexnet --device 0",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if batch < 1 {
 				return usagef("--batch-size %d: it must be at least 1", batch)

@@ -1,0 +1,45 @@
+package alexnet
+
+import (
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+)
+
+// Recordings are all that an executor of the network runs on a device like
+// info: evaluation, the training step that updates as it goes, and the step and
+// update with gradients kept over several batches. The matrix products are cut
+// as the row of the tuning table says. Nothing is taken on a device: the
+// recordings can be compiled (engine.Device.Statistics) but not run.
+func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row layers.Tuning) ([]*engine.Recording, error) {
+	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		return engine.PlannedBuffer(name, words), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.tuning = &row
+	var all []*engine.Recording
+	record := func(steps ...func(r *engine.Recording)) {
+		for _, step := range steps {
+			r := engine.NewRecording(info)
+			step(r)
+			all = append(all, r)
+		}
+	}
+	record(n.recordEval)
+	if opt.Inference {
+		return all, nil
+	}
+	record(n.recordTrain)
+	if err := n.keepGrads(); err != nil {
+		return nil, err
+	}
+	record(n.recordTrain, func(r *engine.Recording) {
+		every := make([]int, len(n.specs))
+		for i := range every {
+			every[i] = i
+		}
+		n.recordUpdate(r, every, n.grads)
+	})
+	return all, nil
+}

@@ -1,0 +1,48 @@
+package alexnet
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+)
+
+// TestRecordingsFollowTheRow needs no device.
+func TestRecordingsFollowTheRow(t *testing.T) {
+	net, err := Load("alexnet-small")
+	require.NoError(t, err)
+	info := engine.Info{Type: engine.Discrete, Features: engine.Features{SubgroupBallot: true, SubgroupSize: 8},
+		Limits: engine.Limits{StorageRange: 128 << 20, Allocation: 1 << 30, GroupCount: 65535, Invocations: 1024, Shared: 32768}}
+	options := ExecOptions{SGD: net.Solver.SGD(), Dropout: true}
+	rows := layers.Tunings(&info)
+	require.Greater(t, len(rows), 1)
+	for _, row := range rows {
+		recordings, err := Recordings(info, net, 4, options, row)
+		require.NoError(t, err)
+		require.Len(t, recordings, 4)
+		eval, train, kept, update := recordings[0].String(), recordings[1].String(), recordings[2].String(), recordings[3].String()
+		lanes := "gemm_lanes"
+		if row.Lanes == 0 {
+			lanes = "gemm_tiles"
+		}
+		for _, text := range []string{eval, train, kept} {
+			require.Contains(t, text, lanes, row.Name)
+			for _, other := range []string{"gemm_lanes", "gemm_tiles"} {
+				if other != lanes {
+					require.NotContains(t, text, other, row.Name)
+				}
+			}
+		}
+		require.NotContains(t, eval, "backward")
+		require.Contains(t, train, "backward")
+		require.Contains(t, train, "sgd")
+		require.NotContains(t, kept, "sgd", "gradients that are kept are applied by the update")
+		require.Contains(t, update, "sgd")
+	}
+	options.Inference = true
+	recordings, err := Recordings(info, net, 4, options, rows[0])
+	require.NoError(t, err)
+	require.Len(t, recordings, 1)
+}
