@@ -180,19 +180,23 @@ func NewTrainer(opt Options) (*Trainer, error) {
 }
 
 // withClassesOf gives the network the class names of the training pictures.
+// Outputs that the data has no class for are numbered.
 func withClassesOf(net *Network, train, val loader.Source) (*Network, error) {
 	classes := train.Classes()
 	if len(classes) == 0 {
 		return net, nil
 	}
-	if len(classes) != net.NumClasses() {
-		return nil, fmt.Errorf("the training pictures have %d classes, network %q has %d outputs: give it as many (Network.WithClasses)", len(classes), net.Name, net.NumClasses())
+	if len(classes) > net.NumClasses() {
+		return nil, fmt.Errorf("the training pictures have %d classes and network %q only %d outputs: give it as many", len(classes), net.Name, net.NumClasses())
 	}
 	if val != nil && len(val.Classes()) != 0 && !slices.Equal(val.Classes(), classes) {
 		return nil, fmt.Errorf("the validation pictures' %d classes are not the training pictures' %d, in the same order: the labels would not mean the same", len(val.Classes()), len(classes))
 	}
 	c := *net
 	c.Classes = slices.Clone(classes)
+	for i := len(classes); i < net.NumClasses(); i++ {
+		c.Classes = append(c.Classes, fmt.Sprintf("class %d", i))
+	}
 	return &c, nil
 }
 

@@ -26,7 +26,7 @@ type layerCase struct {
 
 var layerCases = []layerCase{
 	{"conv_1x1", layers.Conv{Out: 1, KernelH: 1, KernelW: 1, Stride: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
-	{"conv_first", layers.Conv{Out: 24, KernelH: 11, KernelW: 11, Stride: 4}, layers.Shape{C: 3, H: 35, W: 35}, 3},
+	{"conv_first", layers.Conv{Out: 24, KernelH: 11, KernelW: 11, Stride: 4}, layers.Shape{C: 3, H: 19, W: 23}, 3},
 	{"conv_first_padded", layers.Conv{Out: 20, KernelH: 11, KernelW: 11, Stride: 4, Pad: 2}, layers.Shape{C: 3, H: 32, W: 29}, 2},
 	{"conv_ceil", layers.Conv{Out: 16, KernelH: 7, KernelW: 5, Stride: 4, Ceil: true}, layers.Shape{C: 3, H: 30, W: 31}, 2},
 	{"conv_groups", layers.Conv{Out: 32, KernelH: 5, KernelW: 5, Stride: 1, Pad: 2, Groups: 2}, layers.Shape{C: 24, H: 9, W: 7}, 3},

@@ -18,7 +18,7 @@ func (o oneOf) String() string { return *o.value }
 func (o oneOf) Type() string   { return "string" }
 func (o oneOf) Set(s string) error {
 	if !slices.Contains(o.words, s) {
-		return fmt.Errorf("must be %s", strings.Join(o.words, ", "))
+		return fmt.Errorf("%q: it must be %s", s, strings.Join(o.words, ", "))
 	}
 	*o.value = s
 	return nil
