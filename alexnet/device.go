@@ -626,7 +626,8 @@ func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) erro
 	if largest > 0 {
 		cure = fmt.Sprintf("the largest batch that fits is %d", largest)
 		if !opt.Inference {
-			cure += fmt.Sprintf(": --batch-size %d --grad-accum-steps %d gives a step of about the same size", largest, (m.Batch+largest-1)/largest)
+			steps := (m.Batch + largest - 1) / largest
+			cure += fmt.Sprintf(": --batch-size %d --grad-accum-steps %d gives a step of the same size", (m.Batch+steps-1)/steps, steps)
 		}
 	}
 	return fmt.Errorf("%w for a batch of %d: %s are needed (weights %s, momentum %s, activations and gradients %s, evaluation %s, input %s) and %s are free on %s; %s",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"vkalexnet/loader"
@@ -532,5 +533,9 @@ func (t *Trainer) howToGoOn() string {
 	if t.lastStep < 0 {
 		return "no checkpoint had been written (--checkpoint-steps sets how often)"
 	}
-	return fmt.Sprintf("the checkpoint of step %d is kept: vkalexnet train --resume %s", t.lastStep, t.opt.OutputDir)
+	folder := t.opt.OutputDir
+	if strings.ContainsAny(folder, " \t'\"$\\&;*?()<>|`!#~") {
+		folder = "'" + strings.ReplaceAll(folder, "'", `'\''`) + "'" // for a shell
+	}
+	return fmt.Sprintf("the checkpoint of step %d is kept: vkalexnet train --resume %s", t.lastStep, folder)
 }

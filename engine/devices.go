@@ -256,8 +256,8 @@ func (i Info) Describe() string {
 	return fmt.Sprintf("%s (%s, %s %s, Vulkan %s)", i.Name, i.Type, i.Driver, i.DriverVersion, i.API)
 }
 
-// Select picks a device: "auto" takes the first of the best type (discrete,
-// integrated, virtual, other, software); otherwise query is an index, the
+// Select picks a device: "auto" takes the one with the most memory of the best
+// type (discrete, integrated, virtual, other, software); otherwise query is an index, the
 // beginning of a UUID (at least four digits) or a part of the name. It fails
 // with ErrNoDevice, listing what there is, when nothing or more than one device
 // fits.
@@ -276,10 +276,14 @@ func Select(infos []Info, query string) (Info, error) {
 	}
 	if query == "" || query == "auto" {
 		for _, t := range []Type{Discrete, Integrated, Virtual, Other, Software} {
-			for _, i := range usable {
-				if i.Type == t {
-					return i, nil
+			var best *Info
+			for n := range usable {
+				if i := &usable[n]; i.Type == t && (best == nil || i.Memory > best.Memory) {
+					best = i
 				}
+			}
+			if best != nil {
+				return *best, nil
 			}
 		}
 	}

@@ -36,6 +36,10 @@ func TestSelect(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoDevice)
 	_, err = Select(infos[3:], "auto")
 	require.ErrorIs(t, err, ErrNoDevice)
+	small, large := Info{Index: 0, Name: "a", Type: Software, Memory: 2 << 30}, Info{Index: 1, Name: "b", Type: Software, Memory: 24 << 30}
+	i, err := Select([]Info{small, large}, "auto")
+	require.NoError(t, err)
+	require.Equal(t, "b", i.Name, "the larger of two of a type")
 	require.Equal(t, "SwiftShader Device (Subzero)", func() string { i, _ := Select(infos[:1], "auto"); return i.Name }())
 }
 

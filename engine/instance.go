@@ -66,7 +66,7 @@ func openInstance() (vk.Instance, error) {
 	result := vk.CreateInstance(info, nil, &handle)
 	info.Free()
 	if result == -9 { // no driver at all
-		return nil, fmt.Errorf("vkCreateInstance: %w: the loader %s found no driver; %s, or use --device cpu", ErrNoDevice, library.name, installHint())
+		return nil, fmt.Errorf("%w: the Vulkan loader %s found no driver; %s, or use --device cpu", ErrNoDevice, library.name, installHint())
 	}
 	if err := check(result, "vkCreateInstance", "loader %s", library.name); err != nil {
 		return nil, err

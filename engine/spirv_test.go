@@ -37,7 +37,7 @@ func TestReadSpirv(t *testing.T) {
 
 func FuzzReadSpirv(f *testing.F) {
 	f.Add(shaderFile(f, "sgd"))
-	f.Add(shaderFile(f, "gemm_tiles"))
+	f.Add(shaderFile(f, "gemm_tiles_forward"))
 	f.Add([]byte{3, 2, 0x23, 7})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		words, err := spirvWords(data)
