@@ -2,12 +2,9 @@ package layers
 
 import "math"
 
-// stepWordCount is the size of the step buffer: see shaders/include/step.glsl.
-const stepWordCount = 5
-
-// StepWords is the content of the step buffer on a device: the random keys,
-// the learning rate, and the factor of the loss's gradient (1 over the number
-// of examples in a step).
+// StepWords is the content of the step buffer on a device (see
+// shaders/include/step.glsl): the random keys, the learning rate, and the factor
+// of the loss's gradient (1 over the number of examples in a step).
 func StepWords(step Step, learningRate, gradientScale float32) []uint32 {
 	return []uint32{uint32(step.Seed), uint32(step.Seed >> 32), uint32(step.Count),
 		math.Float32bits(learningRate), math.Float32bits(gradientScale)}
