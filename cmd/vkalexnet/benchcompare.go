@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vkalexnet/bench"
+	"vkalexnet/weights"
+)
+
+func newBenchCompare() *cobra.Command {
+	var limit, format string
+	cmd := &cobra.Command{
+		Use:   "compare A.json B.json...",
+		Short: "Compare results with those of the first file",
+		Long: `Compares every test of the other files with the same test of the first one: the ratio
+of the medians, its 95 % interval (bootstrap), and "faster" or "slower" where the
+interval leaves 1 out, "cannot tell" otherwise. Tests are matched on the same device
+where both files have it, otherwise with the only other device that ran them. The
+interval knows the spread within each run, not what changes between runs.`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			share := -1.0
+			if limit != "" {
+				v, err := strconv.ParseFloat(strings.TrimSuffix(limit, "%"), 64)
+				if err != nil || !(v >= 0) {
+					return usagef("--fail-if-slower %s: it must be a percentage such as 5%%", limit)
+				}
+				share = v / 100
+			}
+			first, err := bench.ReadReport(args[0])
+			if err != nil {
+				return err
+			}
+			var rows []bench.Comparison
+			for _, path := range args[1:] {
+				other, err := bench.ReadReport(path)
+				if err != nil {
+					return err
+				}
+				compared, unmatched := bench.CompareReports(first, other)
+				if unmatched > 0 {
+					warn(cmd, "%s: %d of %d results have no single counterpart in %s and are left out", path, unmatched, len(other.Results), args[0])
+				}
+				rows = append(rows, compared...)
+			}
+			if len(rows) == 0 {
+				return fmt.Errorf("compare %s: no test is in both files", strings.Join(args, " and "))
+			}
+			if format == "json" {
+				err = writeJSON(cmd.OutOrStdout(), bench.ComparisonsForJSON(rows))
+			} else {
+				err = bench.WriteComparison(cmd.OutOrStdout(), rows)
+			}
+			if err == nil && share >= 0 {
+				err = bench.CheckSlower(rows, share)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&limit, "fail-if-slower", "", `exit code 1 when a test takes longer by more than this and by more than chance, as in "5%"`)
+	addFormat(cmd, &format, "text", "json")
+	return cmd
+}
+
+func newBenchReport() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "report RESULT.json...",
+		Short: "Make a page of results",
+		Long: `Makes one HTML file of the results, with tables and pictures, that needs nothing else
+and no network.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if out == "" {
+				return usagef("where to? --out takes the page's path")
+			}
+			return writeBenchPage(out, args)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "path of the HTML file (required)")
+	return cmd
+}
+
+func writeBenchPage(out string, paths []string) error {
+	var reports []*bench.Report
+	for _, path := range paths {
+		r, err := bench.ReadReport(path)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, r)
+	}
+	if err := weights.Replace(out, func(w io.Writer) error { return bench.WriteHTML(w, reports) }); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
