@@ -26,17 +26,21 @@ type gemmShape struct {
 	PadH, PadW                       int32
 	Groups, XPitch, YPitch           uint32
 	Accumulate, WithBias, Relu       bool
-	QuadsA, QuadsB                   bool
 	A, B, C, Bias                    engine.Buffer
 }
 
+// gemmQuads says which operands are read four consecutive elements at a time.
+type gemmQuads struct{ QuadsA, QuadsB bool }
+
 type gemmLanes struct {
 	gemmShape
+	gemmQuads
 	Wide, UnitStride bool
 }
 
 type gemmTiles struct {
 	gemmShape
+	gemmQuads
 	LocalX                            uint32
 	TileM, TileN, TileK, EachM, EachN uint32
 	Rolled                            bool
@@ -44,9 +48,10 @@ type gemmTiles struct {
 }
 
 var (
-	gemmLanes8Kernels = declareGemm[gemmLanes]("gemm_lanes8_")
-	gemmLanes4Kernels = declareGemm[gemmLanes]("gemm_lanes4_")
-	gemmTilesKernels  = declareGemm[gemmTiles]("gemm_tiles_")
+	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
+	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
+	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
 )
 
 type reduce struct {
@@ -88,30 +93,35 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
-	switch g.op {
-	case opForward, opBackwardWeight:
-		g.QuadsA, g.QuadsB = inQuads, outQuads
-	case opBackwardInput:
-		g.QuadsA, g.QuadsB = outQuads, inQuads
+	quads := gemmQuads{inQuads, outQuads}
+	if g.op == opBackwardInput {
+		quads = gemmQuads{outQuads, inQuads}
 	}
 	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
 		kernels := &gemmLanes8Kernels
-		if t.Lanes == 4 {
+		switch {
+		case t.Lanes == 4:
 			kernels = &gemmLanes4Kernels
+		case t.Pairs:
+			kernels = &gemmLanes8PairsKernels
 		}
-		wide := t.TileN == 8*t.Lanes
-		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)),
-			gemmLanes{gemmShape: g, Wide: wide, UnitStride: g.Stride == 1})
+		width := t.TileN
+		if t.Pairs && (!quads.QuadsA || m <= t.TileM) {
+			// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
+			width = 4 * t.Lanes
+		}
+		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
+			gemmLanes{gemmShape: g, gemmQuads: quads, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 		return
 	}
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
-		g.QuadsB = outQuads
+		quads.QuadsB = outQuads
 	}
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
-	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), Rolled: r.Info().Type == engine.Software,
+	call := gemmTiles{gemmShape: g, gemmQuads: quads, LocalX: uint32(t.Invocations()), Rolled: r.Info().Type == engine.Software,
 		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
 	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
 	splits = ceilDiv(k, each)

@@ -8,6 +8,8 @@ type Tuning struct {
 	// Lanes is the subgroup size of the kernel that keeps tiles in registers
 	// and broadcasts between lanes; 0 selects the one with shared memory.
 	Lanes int
+	// Pairs is the kernel that loads 64 bits at a time.
+	Pairs bool
 	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
 	// time, EachM × EachN what one invocation keeps in registers.
 	TileM, TileN, TileK, EachM, EachN int
@@ -47,6 +49,9 @@ func (t Tuning) Fits(info *engine.Info) bool {
 			return false
 		}
 	}
+	if t.Pairs && !f.Int64 {
+		return false
+	}
 	return t.Invocations() <= int(info.Limits.Invocations) && t.Shared() <= int(info.Limits.Shared)
 }
 
@@ -56,6 +61,7 @@ var tunings = []struct {
 	Tuning
 	suits func(*engine.Info) bool
 }{
+	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64}, software},
 	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
 	{Tuning{Name: "lanes4", Lanes: 4, TileM: 16, TileN: 32}, software},
 	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},
