@@ -39,7 +39,7 @@ type gemmTiles struct {
 	gemmShape
 	LocalX                            uint32
 	TileM, TileN, TileK, EachM, EachN uint32
-	Rolled                            bool
+	QuadsC, Rolled                    bool
 	SplitK, SplitPitch                uint32
 }
 
@@ -84,7 +84,7 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 	return rows, out, pixels, macs
 }
 
-// record appends one call.
+// record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
@@ -106,12 +106,13 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 			gemmLanes{gemmShape: g, Wide: wide, UnitStride: g.Stride == 1})
 		return
 	}
+	quadsC := outQuads
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
-		g.QuadsB = outQuads
+		g.QuadsB, quadsC = outQuads, inQuads
 	}
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
-	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), Rolled: r.Info().Type == engine.Software,
+	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: quadsC, Rolled: r.Info().Type == engine.Software,
 		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
 	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
 	splits = ceilDiv(k, each)
@@ -236,6 +237,7 @@ func cut(n, most int) [][2]int {
 	return ranges
 }
 
+// tuning is the row of the table that the layer's calls are cut by.
 func tuning(r *engine.Recording, s *Slots[engine.Buffer]) Tuning {
 	if s.Tuning != nil {
 		return *s.Tuning
@@ -267,7 +269,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 				g.WithBias, g.Bias = true, s.Params[1]
 			}
 			g.Relu = s.WithReLU && i == len(parts)-1
-			g.record(r, t)
+			g.record(r, s.Choices.of(&g, t))
 		}
 	}
 }
@@ -288,7 +290,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 					g.WithBias, g.Bias = true, s.Grads[1]
 				}
 				g.Accumulate = s.Accumulate || n > 0
-				g.record(r, t)
+				g.record(r, s.Choices.of(&g, t))
 			}
 		}
 	}
@@ -306,7 +308,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			// Rows of a convolution's kernel add to the same inputs; parts of a
 			// fully connected layer's input are apart.
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
-			g.record(r, t)
+			g.record(r, s.Choices.of(&g, t))
 		}
 	}
 }

@@ -27,8 +27,6 @@ layout(push_constant) uniform Args {
   uint accumulate, with_bias, relu;
 };
 
-layout(binding = 2) buffer C_4 { vec4 c_4[]; };
-
 #define SLOTS (ROWS / LANES)
 #define QUADS (ROWS / 4)
 

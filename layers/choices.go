@@ -1,0 +1,151 @@
+package layers
+
+import (
+	"fmt"
+
+	"vkalexnet/engine"
+)
+
+// Product is a matrix product of a layer as the kernels see it: what the best
+// tuning depends on.
+type Product struct{ shape gemmShape }
+
+// Choices are the tunings of products that were measured to be faster than the
+// table's, by Product.String. A nil map chooses nothing.
+type Choices map[string]Tuning
+
+// of is the tuning of a product: the one chosen for it, or else the table's.
+func (c Choices) of(g *gemmShape, table Tuning) Tuning {
+	if t, ok := c[Product{*g}.String()]; ok {
+		return t
+	}
+	return table
+}
+
+// String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
+func (p Product) String() string {
+	g := &p.shape
+	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
+		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
+}
+
+// FLOPs are the floating-point operations of the product, two per multiply-add.
+func (p Product) FLOPs() int64 {
+	_, _, _, macs := p.shape.extents()
+	return 2 * macs
+}
+
+// Terms is the number of terms in each sum of the product.
+func (p Product) Terms() int {
+	_, _, k, _ := p.shape.extents()
+	return k
+}
+
+// Words are the lengths of its operands and its result.
+func (p Product) Words() (a, b, c int) {
+	g := &p.shape
+	x, y := int(g.Batch*g.XPitch), int(g.Batch*g.YPitch)
+	w := int(g.KernelH*g.KernelW*(g.Channels/g.Groups)) * int(g.OutChannels)
+	switch g.op {
+	case opForward:
+		return x, w, y
+	case opBackwardInput:
+		return y, w, x
+	}
+	return x, y, w
+}
+
+// Record records the product c = a·b, without a bias.
+func (p Product) Record(r *engine.Recording, t Tuning, a, b, c engine.Buffer) {
+	g := p.shape
+	g.A, g.B, g.C = a, b, c
+	g.record(r, t)
+}
+
+// Products are the matrix products that a layer's passes consist of on a device,
+// cut as its limits ask for: forward, and where backward is set the gradients
+// of the weights and, unless s.NoDX is set, of the input.
+func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool) []Product {
+	multiplied, ok := l.(interface {
+		gemm(*Slots[engine.Buffer]) *gemmLayer
+	})
+	if !ok {
+		return nil
+	}
+	r := engine.NewRecording(info)
+	layer, t := multiplied.gemm(s), tuning(r, s)
+	ops := []gemmOp{opForward}
+	if backward {
+		ops = append(ops, opBackwardWeight)
+		if !s.NoDX {
+			ops = append(ops, opBackwardInput)
+		}
+	}
+	var all []Product
+	for _, op := range ops {
+		for _, at := range layer.slices(r, op, t) {
+			for _, part := range layer.parts(r) {
+				g := layer.shape
+				g.op, g.Batch = op, uint32(at[1]-at[0])
+				layer.part(&g, part.rows[0], part.rows[1])
+				all = append(all, Product{g})
+			}
+		}
+	}
+	return all
+}
+
+// tiles are the tiles that a product is tried with on a GPU: TileM, TileN, EachM,
+// EachN. Widths of 48 and 96 are those of AlexNet's groups.
+var tiles = [][4]int{
+	{128, 128, 8, 8}, {128, 64, 8, 8}, {128, 64, 8, 4}, {64, 128, 8, 8}, {64, 64, 8, 8}, {64, 64, 8, 4},
+	{256, 64, 8, 8}, {256, 64, 16, 8}, {256, 128, 16, 8}, {128, 256, 8, 16}, {128, 128, 16, 8},
+	{128, 96, 8, 8}, {256, 96, 16, 8}, {64, 96, 8, 4}, {128, 48, 8, 4}, {256, 48, 8, 12}, {256, 48, 16, 4}, {64, 48, 4, 4},
+	{64, 32, 4, 4}, {32, 64, 4, 4}, {32, 32, 4, 4}, {32, 128, 4, 8},
+}
+
+// Candidates are the tunings worth trying for the product on a device, the safe
+// one of the table's last row first.
+func (p Product) Candidates(info *engine.Info) []Tuning {
+	table := Tunings(info)
+	safe := table[len(table)-1]
+	candidates := []Tuning{safe}
+	if info.Type == engine.Software {
+		for _, t := range table {
+			if t.Lanes > 0 {
+				candidates = append(candidates, t)
+				t.TileN, t.Name = 8*t.Lanes, t.Name+"wide"
+				candidates = append(candidates, t)
+			}
+		}
+		return candidates
+	}
+	m, n, k, _ := p.shape.extents()
+	groups := int(p.shape.Groups)
+	least := 1 << 62 // the fewest elements computed by a tile shape, padding included
+	padded := func(t [4]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
+	for _, t := range tiles {
+		least = min(least, padded(t))
+	}
+	for _, t := range tiles {
+		if float64(padded(t)) > 1.4*float64(least) {
+			continue
+		}
+		for _, depth := range []int{8, 16} {
+			c := Tuning{Name: fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], depth, t[2], t[3]), TileM: t[0], TileN: t[1], TileK: depth, EachM: t[2], EachN: t[3]}
+			if !c.Sound() || !c.Fits(info) {
+				continue
+			}
+			count := ceilDiv(m, t[0]) * ceilDiv(n, t[1]) * groups
+			last := 0
+			for _, fill := range []int{1, 256, 512, 1024, 2048} {
+				c.Fill = fill
+				if s := c.splits(count, k); s != last {
+					last = s
+					candidates = append(candidates, c)
+				}
+			}
+		}
+	}
+	return candidates
+}
