@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vkalexnet/engine"
+	"vkalexnet/layers"
 	"vkalexnet/loader"
 	"vkalexnet/weights"
 )
@@ -47,6 +48,8 @@ type Bench struct {
 	net    *Network
 	params []weights.Tensor
 	want   map[benchKey]benchAnswer
+	// Choices are those of the executors that are opened from now on.
+	Choices layers.Choices
 }
 
 type benchKey struct {
@@ -77,7 +80,12 @@ func NewBench(net *Network) (*Bench, error) {
 }
 
 func (b *Bench) options(mode BenchMode) ExecOptions {
-	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer}
+	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices}
+}
+
+// Tune finds choices for a batch size and mode on a device; see [Tune].
+func (b *Bench) Tune(ctx context.Context, dev *engine.Device, batch int, mode BenchMode, known layers.Choices, how TuneOptions) (layers.Choices, []Tuned, error) {
+	return Tune(ctx, dev, b.net, batch, b.options(mode), known, how)
 }
 
 func (b *Bench) step(n int) TrainStep {

@@ -85,6 +85,9 @@ type ExecOptions struct {
 	Dropout bool
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// Choices are the tunings of matrix products on a device, as Tune finds them;
+	// without one a product takes that of the fixed table.
+	Choices layers.Choices
 }
 
 // ParamSpec is one trainable tensor of a network.

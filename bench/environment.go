@@ -2,10 +2,7 @@ package bench
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -19,9 +16,9 @@ import (
 // loader and this program heed.
 var variablePrefixes = []string{"VKALEXNET_", "VK_", "LP_", "GALLIVM_", "RADV_", "MESA_", "ANV_", "GOMAXPROCS", "GOGC"}
 
-// NewEnvironment describes this process and machine. What the operating system
+// NewEnvironment describes this process, with these kernels (shaders.Hash), and machine. What the operating system
 // does not tell is left empty.
-func NewEnvironment(version string, shaders fs.FS) (Environment, error) {
+func NewEnvironment(version, shaders string) Environment {
 	e := Environment{Program: "vkalexnet", Version: version, GoVersion: runtime.Version(), Time: time.Now().UTC().Format(time.RFC3339),
 		OS: runtime.GOOS + "/" + runtime.GOARCH, Threads: runtime.NumCPU(), Command: slices.Clone(os.Args), Variables: map[string]string{}}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -36,21 +33,7 @@ func NewEnvironment(version string, shaders fs.FS) (Environment, error) {
 			}
 		}
 	}
-	sum := sha256.New()
-	names, err := fs.Glob(shaders, "*.spv")
-	if err != nil {
-		return e, err
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		data, err := fs.ReadFile(shaders, name)
-		if err != nil {
-			return e, fmt.Errorf("hash the kernels: %w", err)
-		}
-		fmt.Fprintf(sum, "%s %d\n", name, len(data))
-		sum.Write(data)
-	}
-	e.Shaders = hex.EncodeToString(sum.Sum(nil))
+	e.Shaders = shaders
 	e.Kernel = firstLine("/proc/sys/kernel/osrelease")
 	e.CPU = field("/proc/cpuinfo", "model name")
 	kib, _, _ := strings.Cut(field("/proc/meminfo", "MemTotal"), " ")
@@ -68,7 +51,7 @@ func NewEnvironment(version string, shaders fs.FS) (Environment, error) {
 			e.Variables[name] = value
 		}
 	}
-	return e, nil
+	return e
 }
 
 // Busy says that other programs keep the machine busy, or is empty.

@@ -125,34 +125,51 @@ func (m *moduleCache) destroy(d *Device) {
 	m.each = nil
 }
 
-// prepare builds the pipelines of calls side by side, all processors at work.
-func (c *pipelineCache) prepare(d *Device, calls []call) error {
-	work := make(chan *call)
-	errs := make(chan error, runtime.NumCPU())
+// Prepare builds the pipelines of each recording, all of them side by side, and
+// says which recordings cannot be compiled and why: an error each, nil where all
+// is well.
+func (d *Device) Prepare(recordings ...*Recording) []error {
+	lists := make([][]call, len(recordings))
+	for i, r := range recordings {
+		lists[i] = r.calls
+	}
+	return d.pipelines.prepare(d, lists...)
+}
+
+// prepare builds the pipelines of lists of calls side by side, all processors at
+// work. It returns the first error of each list.
+func (c *pipelineCache) prepare(d *Device, lists ...[]call) []error {
+	type job struct {
+		list int
+		call *call
+	}
+	work := make(chan job)
+	errs := make([]error, len(lists))
+	var mu sync.Mutex
+	var done sync.WaitGroup
 	for range runtime.NumCPU() {
-		go func() {
-			var first error
-			for call := range work {
-				if _, err := c.get(d, call); err != nil && first == nil {
-					first = err
+		done.Go(func() {
+			for j := range work {
+				if _, err := c.get(d, j.call); err != nil {
+					mu.Lock()
+					if errs[j.list] == nil {
+						errs[j.list] = err
+					}
+					mu.Unlock()
 				}
 			}
-			errs <- first
-		}()
+		})
 	}
-	for i := range calls {
-		if calls[i].kernel != nil {
-			work <- &calls[i]
+	for l, calls := range lists {
+		for i := range calls {
+			if calls[i].kernel != nil {
+				work <- job{l, &calls[i]}
+			}
 		}
 	}
 	close(work)
-	var first error
-	for range runtime.NumCPU() {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
+	done.Wait()
+	return errs
 }
 
 // get builds the pipeline of a call, or finds it.

@@ -46,9 +46,6 @@ type CallTime struct {
 	FLOPs    int64
 }
 
-// flopsPerSubmit bounds one submission on a GPU: watchdogs count submissions.
-const flopsPerSubmit = 20e9
-
 // Memory is what the recording's temporaries take, in bytes.
 func (r *Recording) Memory() uint64 {
 	_, sizes := r.plan(false)
@@ -90,7 +87,7 @@ func (r *Recording) plan(keepAll bool) ([]place, []int) {
 // temporaries do not fit.
 func (d *Device) Compile(r *Recording, opt Options) (*Program, error) {
 	places, sizes := r.plan(opt.KeepAll)
-	if err := d.pipelines.prepare(d, r.calls); err != nil {
+	if err := d.pipelines.prepare(d, r.calls)[0]; err != nil {
 		return nil, err
 	}
 	d.submit.Lock()
@@ -242,7 +239,8 @@ func (p *Program) record(r *Recording, opt Options) error {
 	}
 	for i := range r.calls {
 		c := &r.calls[i]
-		if d.Type != Software && flops > 0 && flops+c.flops > flopsPerSubmit {
+		// Watchdogs count submissions.
+		if flops > 0 && flops+c.flops > 2*r.MaxFLOPs() {
 			if err := end(); err != nil {
 				return err
 			}

@@ -88,11 +88,15 @@ func (r *Recording) MaxWords() int {
 	return int(r.info.Limits.StorageRange/WordBytes) &^ (pageWords - 1)
 }
 
-// MaxFLOPs is how much work one call should be at most, so that even a slow
-// GPU (100 GFLOP/s) finishes it within 100 ms and no watchdog resets it.
+// MaxFLOPs is how much work one call should be at most, so that even a slow GPU
+// (a discrete one of 1 TFLOP/s, another of 100 GFLOP/s) finishes it within 100 ms
+// and no watchdog resets it.
 func (r *Recording) MaxFLOPs() int64 {
-	if r.info.Type == Software {
-		return 1 << 62
+	switch r.info.Type {
+	case Software:
+		return 1 << 60
+	case Discrete:
+		return 100e9
 	}
 	return 10e9
 }

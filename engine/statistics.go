@@ -73,7 +73,7 @@ func (d *Device) Statistics(r *Recording) ([]PipelineStatistics, error) {
 	if !d.statistics {
 		return nil, fmt.Errorf("statistics of %s: the device was not opened with OpenForStatistics", d.Name)
 	}
-	if err := d.pipelines.prepare(d, r.calls); err != nil {
+	if err := d.pipelines.prepare(d, r.calls)[0]; err != nil {
 		return nil, err
 	}
 	var all []PipelineStatistics

@@ -26,24 +26,20 @@ type gemmShape struct {
 	PadH, PadW                       int32
 	Groups, XPitch, YPitch           uint32
 	Accumulate, WithBias, Relu       bool
+	QuadsA, QuadsB                   bool
 	A, B, C, Bias                    engine.Buffer
 }
 
-// gemmQuads says which operands are read four consecutive elements at a time.
-type gemmQuads struct{ QuadsA, QuadsB bool }
-
 type gemmLanes struct {
 	gemmShape
-	gemmQuads
 	Wide, UnitStride bool
 }
 
 type gemmTiles struct {
 	gemmShape
-	gemmQuads
 	LocalX                            uint32
 	TileM, TileN, TileK, EachM, EachN uint32
-	Rolled                            bool
+	QuadsC, Rolled                    bool
 	SplitK, SplitPitch                uint32
 }
 
@@ -89,13 +85,13 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 	return rows, out, pixels, macs
 }
 
-// record appends one call.
+// record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
-	quads := gemmQuads{inQuads, outQuads}
+	g.QuadsA, g.QuadsB = inQuads, outQuads
 	if g.op == opBackwardInput {
-		quads = gemmQuads{outQuads, inQuads}
+		g.QuadsA, g.QuadsB = outQuads, inQuads
 	}
 	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
@@ -108,47 +104,55 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 			kernels = &gemmLanes8PairsKernels
 		}
 		width := t.TileN
-		if t.Pairs && (!quads.QuadsA || m <= t.TileM) {
+		if t.Pairs && (!g.QuadsA || m <= t.TileM) {
 			// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
 			width = 4 * t.Lanes
 		}
 		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
-			gemmLanes{gemmShape: g, gemmQuads: quads, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
+			gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 		return
 	}
+	quadsC := outQuads
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
-		quads.QuadsB = outQuads
+		g.QuadsB, quadsC = outQuads, inQuads
 	}
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
-	call := gemmTiles{gemmShape: g, gemmQuads: quads, LocalX: uint32(t.Invocations()), Rolled: r.Info().Type == engine.Software,
+	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: quadsC, Rolled: r.Info().Type == engine.Software,
 		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
 	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
 	splits = ceilDiv(k, each)
 	call.SplitK = uint32(each)
 	// A split's part of the sum is laid out like c; the bias's gradient follows
-	// the weight's.
+	// the weight's, so it needs parts even where there is one.
 	words := g.C.Len()
+	gradient := g.op == opBackwardWeight && g.WithBias
 	if g.op == opBackwardWeight {
 		words = m * int(g.OutChannels)
 	}
 	words = (words + exampleAlign - 1) / exampleAlign * exampleAlign
-	grid := engine.Groups(columns, rows, int(g.Groups)*splits)
-	if splits == 1 || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
+	linear := g.OutHeight*g.OutWidth == 1
+	direct := splits == 1 && !(gradient && !linear)
+	if direct || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
 		call.SplitK = uint32(ceilDiv(k, t.TileK) * t.TileK)
+		if gradient {
+			call.WithBias, call.Bias = false, engine.Buffer{}
+		}
 		gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)), call)
+		if gradient {
+			g.recordBiasGradient(r)
+		}
 		return
 	}
 	parts := r.Temp("parts of a sum", splits*words)
 	call.C, call.SplitPitch = parts, uint32(words)
 	call.Accumulate, call.Relu = false, false
 	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels}
-	if g.op == opBackwardWeight {
-		call.Bias = engine.Buffer{}
-	} else {
-		call.WithBias, call.Bias = false, engine.Buffer{}
+	call.Bias = engine.Buffer{}
+	if !gradient {
+		call.WithBias = false
 	}
-	gemmTilesKernels[g.op].Record(r, grid, call)
+	gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)*splits), call)
 	if g.op != opBackwardWeight {
 		sum.Count = uint32(g.C.Len())
 		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
@@ -170,6 +174,23 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		sum.First, sum.Count, sum.Y = sum.Count, g.OutChannels, g.Bias
 		sum.Row, sum.Used = sum.Count, sum.Count
 		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+	}
+}
+
+// recordBiasGradient sums dy over examples and pixels: at once where an example is
+// one pixel, otherwise example by example.
+func (g *gemmShape) recordBiasGradient(r *engine.Recording) {
+	pixels := g.OutHeight * g.OutWidth
+	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Row: g.OutChannels, Used: g.OutChannels, Columns: g.OutChannels,
+		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate}
+	if pixels == 1 {
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		return
+	}
+	for n := range int(g.Batch) {
+		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, int(g.YPitch)), pixels, g.OutChannels
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.Accumulate = true
 	}
 }
 
@@ -246,6 +267,7 @@ func cut(n, most int) [][2]int {
 	return ranges
 }
 
+// tuning is the row of the table that the layer's calls are cut by.
 func tuning(r *engine.Recording, s *Slots[engine.Buffer]) Tuning {
 	if s.Tuning != nil {
 		return *s.Tuning
@@ -277,7 +299,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 				g.WithBias, g.Bias = true, s.Params[1]
 			}
 			g.Relu = s.WithReLU && i == len(parts)-1
-			g.record(r, t)
+			g.record(r, s.Choices.of(&g, t))
 		}
 	}
 }
@@ -298,7 +320,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 					g.WithBias, g.Bias = true, s.Grads[1]
 				}
 				g.Accumulate = s.Accumulate || n > 0
-				g.record(r, t)
+				g.record(r, s.Choices.of(&g, t))
 			}
 		}
 	}
@@ -316,7 +338,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			// Rows of a convolution's kernel add to the same inputs; parts of a
 			// fully connected layer's input are apart.
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
-			g.record(r, t)
+			g.record(r, s.Choices.of(&g, t))
 		}
 	}
 }

@@ -90,6 +90,9 @@ type Slots[T any] struct {
 	WithReLU bool
 	// Tuning overrides the device's row of the tuning table (device only).
 	Tuning *Tuning
+	// Choices are the tunings of single products, where others than the table's
+	// were found to be faster (device only).
+	Choices Choices
 }
 
 // Step is what changes from one training step to the next.

@@ -4,18 +4,22 @@ import "vkalexnet/engine"
 
 // Tuning says how a device's matrix products are cut: one row of the table.
 type Tuning struct {
-	Name string
+	Name string `json:"name"`
 	// Lanes is the subgroup size of the kernel that keeps tiles in registers
 	// and broadcasts between lanes; 0 selects the one with shared memory.
-	Lanes int
-	// Pairs is the kernel that loads 64 bits at a time.
-	Pairs bool
+	Lanes int `json:"lanes,omitempty"`
+	// Pairs is the kernel with lanes that loads 64 bits at a time.
+	Pairs bool `json:"pairs,omitempty"`
 	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
 	// time, EachM × EachN what one invocation keeps in registers.
-	TileM, TileN, TileK, EachM, EachN int
+	TileM int `json:"tile_m"`
+	TileN int `json:"tile_n"`
+	TileK int `json:"tile_k,omitempty"`
+	EachM int `json:"each_m,omitempty"`
+	EachN int `json:"each_n,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
-	Fill int
+	Fill int `json:"fill,omitempty"`
 }
 
 // Invocations is the size of a workgroup.
@@ -31,13 +35,27 @@ func (t Tuning) Shared() int {
 	if t.Lanes > 0 {
 		return 0
 	}
-	return engine.WordBytes * t.TileK * (t.TileM + 4 + t.TileN + 4)
+	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
 }
 
 // splits is into how many parts a sum of k terms is cut when there are so many
 // tiles; a part is worth at least eight steps of a tile.
 func (t Tuning) splits(tiles, k int) int {
 	return max(1, min(t.Fill/tiles, k/(8*t.TileK)))
+}
+
+// Sound reports whether the numbers make sense together: those of a file may not.
+func (t Tuning) Sound() bool {
+	if t.Lanes > 0 {
+		return (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+	}
+	for _, n := range []int{t.TileM, t.TileN, t.TileK, t.EachM, t.EachN} {
+		if n < 1 || n > 1024 {
+			return false
+		}
+	}
+	return t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
+		t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 && t.Invocations()%t.TileK == 0 && t.EachM*t.EachN <= 256 && t.Fill >= 0
 }
 
 // Fits reports whether the device can run the row.

@@ -2,9 +2,10 @@
 // variant gemm_tiles_forward: -DOP=FORWARD
 // variant gemm_tiles_backward_input: -DOP=BACKWARD_INPUT
 // variant gemm_tiles_backward_weight: -DOP=BACKWARD_WEIGHT
-// For GPUs, and with its smallest tile for every Vulkan 1.1 device. Where the
-// tiles are too few to fill a GPU, k is split among workgroups, whose parts of
-// the sum reduce.comp adds up.
+// For GPUs, and with its smallest tile for every Vulkan 1.1 device. While a
+// tile is multiplied the next one is on its way to registers. Where the tiles
+// are too few to fill a GPU, k is split among workgroups, whose parts of the sum
+// reduce.comp adds up.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -13,22 +14,23 @@
 layout(local_size_x_id = 0) in; // (TILE_M / EACH_M) · (TILE_N / EACH_N)
 layout(constant_id = 4) const bool QUADS_A = false; // four consecutive elements of a are one aligned load
 layout(constant_id = 5) const bool QUADS_B = false; // likewise b
-layout(constant_id = 6) const uint TILE_M = 64;
-layout(constant_id = 7) const uint TILE_N = 32;
-layout(constant_id = 8) const uint TILE_K = 16;
-layout(constant_id = 9) const uint EACH_M = 4; // rows and columns of one invocation, whole quads
-layout(constant_id = 10) const uint EACH_N = 4;
-layout(constant_id = 11) const uint HEIGHT = 1;
-layout(constant_id = 12) const uint WIDTH = 1;
-layout(constant_id = 13) const uint CHANNELS = 1;
-layout(constant_id = 14) const uint OUT_HEIGHT = 1;
-layout(constant_id = 15) const uint OUT_WIDTH = 1;
-layout(constant_id = 16) const uint OUT_CHANNELS = 1;
-layout(constant_id = 17) const uint KERNEL_H = 1;
-layout(constant_id = 18) const uint KERNEL_W = 1;
-layout(constant_id = 19) const uint STRIDE = 1;
-layout(constant_id = 20) const uint GROUPS = 1;
-layout(constant_id = 21) const bool ROLLED = false; // keep the loop over a tile's k: unrolled, software drivers compile it for seconds
+layout(constant_id = 6) const bool QUADS_C = false; // likewise c
+layout(constant_id = 7) const uint TILE_M = 64;
+layout(constant_id = 8) const uint TILE_N = 32;
+layout(constant_id = 9) const uint TILE_K = 16;
+layout(constant_id = 10) const uint EACH_M = 4; // rows and columns of one invocation, whole quads
+layout(constant_id = 11) const uint EACH_N = 4;
+layout(constant_id = 12) const uint HEIGHT = 1;
+layout(constant_id = 13) const uint WIDTH = 1;
+layout(constant_id = 14) const uint CHANNELS = 1;
+layout(constant_id = 15) const uint OUT_HEIGHT = 1;
+layout(constant_id = 16) const uint OUT_WIDTH = 1;
+layout(constant_id = 17) const uint OUT_CHANNELS = 1;
+layout(constant_id = 18) const uint KERNEL_H = 1;
+layout(constant_id = 19) const uint KERNEL_W = 1;
+layout(constant_id = 20) const uint STRIDE = 1;
+layout(constant_id = 21) const uint GROUPS = 1;
+layout(constant_id = 22) const bool ROLLED = false; // keep the loop over a tile's k: unrolled, software drivers compile it for seconds
 
 layout(push_constant) uniform Args {
   uint batch;
@@ -40,64 +42,190 @@ layout(push_constant) uniform Args {
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
 const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
-const uint ACROSS = TILE_N / EACH_N; // invocations across a tile
-const uint LOCAL = ACROSS * (TILE_M / EACH_M);
+const uint ACROSS = TILE_N / EACH_N, DOWN = TILE_M / EACH_M; // invocations of a tile
+const uint LOCAL = ACROSS * DOWN;
 const uint STEP_A = TILE_M / 4 + 1, STEP_B = TILE_N / 4 + 1; // quads from k to k: one more against bank conflicts
 
-shared vec4 tile_a[TILE_K * STEP_A];
-shared vec4 tile_b[TILE_K * STEP_B];
+// What an invocation loads of a tile: vectors self, self + LOCAL, … They lie
+// along k, but in a along m for the weights' gradient, and in b along n but for
+// the input's gradient. TILE_K divides LOCAL, so that vectors along k have one k.
+const uint VECTOR_A = QUADS_A ? 4 : 1, VECTOR_B = QUADS_B ? 4 : 1;
+const uint COUNT_A = TILE_M * TILE_K / VECTOR_A, COUNT_B = TILE_N * TILE_K / VECTOR_B;
+const uint LOADS_A = (COUNT_A + LOCAL - 1) / LOCAL, LOADS_B = (COUNT_B + LOCAL - 1) / LOCAL;
+const uint ALONG_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / VECTOR_A;
+const uint ALONG_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / VECTOR_B;
+const bool SAME_A = LOCAL % ALONG_A == 0, SAME_B = LOCAL % ALONG_B == 0; // the place along is that of the first vector
+const uint DEPTH = OP == FORWARD ? IN_G : OUT_G; // of a tap, where k is (tap, channel)
+const int NOWHERE = -0x1000000;
 
-uint group, M, N, end;
+shared vec4 tile_a[2 * TILE_K * STEP_A];
+shared vec4 tile_b[2 * TILE_K * STEP_B];
 
-// Where a[m][k] is in memory; false where it is padding or outside.
-bool a_place(uint m, uint k, out uint at) {
-  at = 0;
-  if (m >= M || k >= end) return false;
-#if OP == BACKWARD_INPUT
-  uint n = m / IN_PIXELS, p = m % IN_PIXELS;
-  uint o = k % OUT_G, rs = k / OUT_G;
-  int y = int(p / WIDTH) + pad_h - int(rs / KERNEL_W), x = int(p % WIDTH) + pad_w - int(rs % KERNEL_W);
-  if (y < 0 || x < 0 || (STRIDE > 1 && (uint(y) % STRIDE != 0 || uint(x) % STRIDE != 0))) return false;
-  uint oy = uint(y) / STRIDE, ox = uint(x) / STRIDE;
-  at = n * y_pitch + (oy * OUT_WIDTH + ox) * OUT_CHANNELS + group * OUT_G + o;
-  return oy < OUT_HEIGHT && ox < OUT_WIDTH;
-#else
-#if OP == FORWARD
-  uint tap = k, pixel = m;
-#else
-  uint tap = m, pixel = k;
-#endif
-  uint n = pixel / PIXELS, p = pixel % PIXELS;
-  uint i = tap % IN_G, rs = tap / IN_G;
-  int y = int(p / OUT_WIDTH * STRIDE + rs / KERNEL_W) - pad_h, x = int(p % OUT_WIDTH * STRIDE + rs % KERNEL_W) - pad_w;
-  at = n * x_pitch + (uint(y) * WIDTH + uint(x)) * CHANNELS + group * IN_G + i;
-  return uint(y) < HEIGHT && uint(x) < WIDTH;
-#endif
-}
-
-// Where b[k][n] is in memory.
-bool b_place(uint k, uint n, out uint at) {
-  at = 0;
-  if (k >= end || n >= N) return false;
-#if OP == FORWARD
-  at = k * OUT_CHANNELS + group * OUT_G + n;
-#elif OP == BACKWARD_INPUT
-  at = ((k / OUT_G) * IN_G + n) * OUT_CHANNELS + group * OUT_G + k % OUT_G;
-#else
-  at = (k / PIXELS) * y_pitch + (k % PIXELS) * OUT_CHANNELS + group * OUT_G + n;
-#endif
-  return true;
-}
-
-// The gradient of the bias is one more row of a: all ones.
-bool ones(uint m, uint k) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0 && k < end; }
-
+uint group, M, N, end, self;
 vec4 sums[EACH_M * EACH_N / 4];
+vec4 next_a[LOADS_A], next_b[LOADS_B]; // on their way to the tiles
+// Of each vector of a: where in the picture its row (or, for the weights'
+// gradient, its tap) is, and the word that this is counted from.
+int a_y[LOADS_A], a_x[LOADS_A];
+uint a_at[LOADS_A], b_at[LOADS_B];
+#if OP == BACKWARD_WEIGHT
+uint pixel_at[LOADS_A], pixel_y[LOADS_A], pixel_x[LOADS_A]; // the example's words, and the place in it, of the vector's k
+uint b_pixel[LOADS_B];
+#else
+uint tap_r, tap_s, tap_i, tap_k; // the k of all of this invocation's vectors
+#endif
 
-void multiply(uint k, uint my_m, uint my_n) {
+uint vector_a(uint j) { return self + j * LOCAL; }
+uint along_a(uint j) { return (SAME_A ? self : vector_a(j)) % ALONG_A * VECTOR_A; }
+uint across_a(uint j) { return SAME_A ? self / ALONG_A + j * (LOCAL / ALONG_A) : vector_a(j) / ALONG_A; }
+uint along_b(uint j) { return (SAME_B ? self : self + j * LOCAL) % ALONG_B * VECTOR_B; }
+uint across_b(uint j) { return SAME_B ? self / ALONG_B + j * (LOCAL / ALONG_B) : (self + j * LOCAL) / ALONG_B; }
+bool in_a(uint j) { return COUNT_A % LOCAL == 0 || vector_a(j) < COUNT_A; }
+bool in_b(uint j) { return COUNT_B % LOCAL == 0 || self + j * LOCAL < COUNT_B; }
+
+// place finds where the vectors of the first tile are.
+void place(uint m0, uint n0, uint begin) {
+#if OP == BACKWARD_WEIGHT
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    uint m = m0 + along_a(j), rs = m / IN_G, k = begin + across_a(j), p = k % PIXELS;
+    a_y[j] = m < M ? int(rs / KERNEL_W) - pad_h : NOWHERE;
+    a_x[j] = int(rs % KERNEL_W) - pad_w;
+    a_at[j] = group * IN_G + m % IN_G;
+    pixel_at[j] = k / PIXELS * x_pitch;
+    pixel_y[j] = p / OUT_WIDTH;
+    pixel_x[j] = p % OUT_WIDTH;
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+    uint k = begin + across_b(j);
+    b_pixel[j] = k % PIXELS;
+    b_at[j] = k / PIXELS * y_pitch + b_pixel[j] * OUT_CHANNELS + group * OUT_G + n0 + along_b(j);
+  }
+#else
+  tap_k = self % ALONG_A * VECTOR_A;
+  uint k = begin + tap_k;
+  tap_i = k % DEPTH;
+  tap_s = k / DEPTH % KERNEL_W;
+  tap_r = k / DEPTH / KERNEL_W;
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    uint m = m0 + across_a(j);
+#if OP == FORWARD
+    uint p = m % PIXELS;
+    a_at[j] = m / PIXELS * x_pitch + group * IN_G;
+    a_y[j] = m < M && in_a(j) ? int(p / OUT_WIDTH * STRIDE) - pad_h : NOWHERE;
+    a_x[j] = int(p % OUT_WIDTH * STRIDE) - pad_w;
+#else
+    uint p = m % IN_PIXELS;
+    a_at[j] = m / IN_PIXELS * y_pitch + group * OUT_G;
+    a_y[j] = m < M && in_a(j) ? int(p / WIDTH) + pad_h : NOWHERE;
+    a_x[j] = int(p % WIDTH) + pad_w;
+#endif
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+#if OP == FORWARD
+    b_at[j] = (begin + across_b(j)) * OUT_CHANNELS + group * OUT_G + n0 + along_b(j);
+#else
+    b_at[j] = (n0 + across_b(j)) * OUT_CHANNELS + group * OUT_G;
+#endif
+  }
+#endif
+}
+
+// load fetches the vectors of the tile at k0 and moves on to the next tile's.
+void load(uint n0, uint k0) {
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+#if OP == FORWARD
+    int y = a_y[j] + int(tap_r), x = a_x[j] + int(tap_s);
+    bool ok = k0 + tap_k < end && uint(y) < HEIGHT && uint(x) < WIDTH;
+    uint at = a_at[j] + (uint(y) * WIDTH + uint(x)) * CHANNELS + tap_i;
+#elif OP == BACKWARD_INPUT
+    int y = a_y[j] - int(tap_r), x = a_x[j] - int(tap_s);
+    bool ok = k0 + tap_k < end;
+    if (STRIDE > 1) {
+      int qy = y / int(STRIDE), qx = x / int(STRIDE);
+      ok = ok && y >= 0 && x >= 0 && qy * int(STRIDE) == y && qx * int(STRIDE) == x;
+      y = qy; x = qx;
+    }
+    ok = ok && uint(y) < OUT_HEIGHT && uint(x) < OUT_WIDTH;
+    uint at = a_at[j] + (uint(y) * OUT_WIDTH + uint(x)) * OUT_CHANNELS + tap_i;
+#else
+    int y = int(pixel_y[j] * STRIDE) + a_y[j], x = int(pixel_x[j] * STRIDE) + a_x[j];
+    bool live = k0 + across_a(j) < end;
+    bool ok = live && uint(y) < HEIGHT && uint(x) < WIDTH;
+    uint at = pixel_at[j] + (uint(y) * WIDTH + uint(x)) * CHANNELS + a_at[j];
+#endif
+    next_a[j] = vec4(0);
+    if (ok) {
+      if (QUADS_A) next_a[j] = load_a4(at); else next_a[j].x = load_a(at);
+    }
+#if OP == BACKWARD_WEIGHT
+    pixel_at[j] += TILE_K / PIXELS * x_pitch;
+    pixel_y[j] += TILE_K % PIXELS / OUT_WIDTH;
+    pixel_x[j] += TILE_K % PIXELS % OUT_WIDTH;
+    if (pixel_x[j] >= OUT_WIDTH) { pixel_x[j] -= OUT_WIDTH; pixel_y[j]++; }
+    if (pixel_y[j] >= OUT_HEIGHT) { pixel_y[j] -= OUT_HEIGHT; pixel_at[j] += x_pitch; }
+#endif
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+#if OP == BACKWARD_INPUT
+    bool ok = k0 + tap_k < end && n0 + across_b(j) < N;
+    uint at = b_at[j] + (tap_r * KERNEL_W + tap_s) * (IN_G * OUT_CHANNELS) + tap_i;
+#else
+    bool ok = k0 + across_b(j) < end && n0 + along_b(j) < N;
+    uint at = b_at[j];
+#endif
+    next_b[j] = vec4(0);
+    if (ok) {
+      if (QUADS_B) next_b[j] = load_b4(at); else next_b[j].x = load_b(at);
+    }
+#if OP == FORWARD
+    b_at[j] += TILE_K * OUT_CHANNELS;
+#elif OP == BACKWARD_WEIGHT
+    b_at[j] += TILE_K / PIXELS * y_pitch + TILE_K % PIXELS * OUT_CHANNELS;
+    b_pixel[j] += TILE_K % PIXELS;
+    if (b_pixel[j] >= PIXELS) { b_pixel[j] -= PIXELS; b_at[j] += y_pitch - PIXELS * OUT_CHANNELS; }
+#endif
+  }
+#if OP != BACKWARD_WEIGHT
+  tap_i += TILE_K % DEPTH;
+  tap_s += TILE_K / DEPTH % KERNEL_W;
+  tap_r += TILE_K / DEPTH / KERNEL_W;
+  if (tap_i >= DEPTH) { tap_i -= DEPTH; tap_s++; }
+  if (tap_s >= KERNEL_W) { tap_s -= KERNEL_W; tap_r++; }
+#endif
+}
+
+// The gradient of the bias is one more row of a, all ones, and of c.
+bool ones(uint m) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0; }
+
+// store puts what load fetched into one of the two tiles of each operand.
+void store(uint tile, uint m0, uint k0) {
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    if (!in_a(j)) continue;
+#if OP == BACKWARD_WEIGHT
+    uint m = along_a(j), k = across_a(j);
+    if (ones(m0 + m)) next_a[j].x = k0 + k < end ? 1.0 : 0.0;
+    if (QUADS_A) tile_a[(tile + k) * STEP_A + m / 4] = next_a[j]; else tile_a[(tile + k) * STEP_A + m / 4][m % 4] = next_a[j].x;
+#else
+    uint m = across_a(j);
+    [[unroll]] for (uint i = 0; i < VECTOR_A; i++) tile_a[(tile + tap_k + i) * STEP_A + m / 4][m % 4] = next_a[j][i];
+#endif
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+    if (!in_b(j)) continue;
+#if OP == BACKWARD_INPUT
+    uint n = across_b(j);
+    [[unroll]] for (uint i = 0; i < VECTOR_B; i++) tile_b[(tile + tap_k + i) * STEP_B + n / 4][n % 4] = next_b[j][i];
+#else
+    uint n = along_b(j), k = across_b(j);
+    if (QUADS_B) tile_b[(tile + k) * STEP_B + n / 4] = next_b[j]; else tile_b[(tile + k) * STEP_B + n / 4][n % 4] = next_b[j].x;
+#endif
+  }
+}
+
+void multiply(uint at_a, uint at_b) {
   vec4 ra[EACH_M / 4], rb[EACH_N / 4];
-  [[unroll]] for (uint i = 0; i < EACH_M / 4; i++) ra[i] = tile_a[k * STEP_A + my_m + i];
-  [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) rb[j] = tile_b[k * STEP_B + my_n + j];
+  [[unroll]] for (uint i = 0; i < EACH_M / 4; i++) ra[i] = tile_a[at_a + i * DOWN];
+  [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) rb[j] = tile_b[at_b + j * ACROSS];
   [[unroll]] for (uint i = 0; i < EACH_M / 4; i++) {
     [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
       sums[(i * 4) * (EACH_N / 4) + j] += ra[i].x * rb[j];
@@ -109,6 +237,7 @@ void multiply(uint k, uint my_m, uint my_n) {
 }
 
 void main() {
+  self = gl_LocalInvocationID.x;
   group = gl_WorkGroupID.z % GROUPS;
   const uint split = gl_WorkGroupID.z / GROUPS;
 #if OP == FORWARD
@@ -121,91 +250,69 @@ void main() {
   const uint begin = split * split_k;
   end = min(K, begin + split_k);
   const uint m0 = gl_WorkGroupID.y * TILE_M, n0 = gl_WorkGroupID.x * TILE_N;
-  const uint self = gl_LocalInvocationID.x;
-  const uint my_m = self / ACROSS * (EACH_M / 4), my_n = self % ACROSS * (EACH_N / 4); // in quads
+  // In quads; the next one of an invocation is DOWN (or ACROSS) quads on. Runs of
+  // 32 invocations work on compact blocks, so that they read few different quads.
+  uint wide = ACROSS, high = 1;
+  if (ACROSS % 8 == 0 && DOWN % 4 == 0) { wide = 8; high = 4; }
+  else if (ACROSS % 4 == 0 && DOWN % 8 == 0) { wide = 4; high = 8; }
+  const uint run = self / (wide * high), within = self % (wide * high);
+  const uint my_m = run / (ACROSS / wide) * high + within / wide;
+  const uint my_n = run % (ACROSS / wide) * wide + within % wide;
 
-  [[unroll]] for (uint i = 0; i < EACH_M * EACH_N / 4; i++) sums[i] = vec4(0);
-
-  for (uint k0 = begin; k0 < end; k0 += TILE_K) {
-    // a is contiguous along k, but along m for the weights' gradient.
-    if (QUADS_A) {
-      [[dont_unroll]] for (uint e = self; e < TILE_M * TILE_K / 4; e += LOCAL) {
-        uint at;
-#if OP == BACKWARD_WEIGHT
-        uint m = e % (TILE_M / 4) * 4, k = e / (TILE_M / 4);
-        vec4 v = a_place(m0 + m, k0 + k, at) ? a_4[at >> 2] : vec4(0);
-        if (ones(m0 + m, k0 + k)) v.x = 1.0;
-        tile_a[k * STEP_A + m / 4] = v;
-#else
-        uint k = e % (TILE_K / 4) * 4, m = e / (TILE_K / 4);
-        vec4 v = a_place(m0 + m, k0 + k, at) ? a_4[at >> 2] : vec4(0);
-        [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(k + j) * STEP_A + m / 4][m % 4] = v[j];
-#endif
-      }
-    } else {
-      [[dont_unroll]] for (uint e = self; e < TILE_M * TILE_K; e += LOCAL) {
-        uint at;
-#if OP == BACKWARD_WEIGHT
-        uint m = e % TILE_M, k = e / TILE_M;
-#else
-        uint m = e / TILE_K, k = e % TILE_K;
-#endif
-        float v = a_place(m0 + m, k0 + k, at) ? a[at] : 0.0;
-        tile_a[k * STEP_A + m / 4][m % 4] = ones(m0 + m, k0 + k) ? 1.0 : v;
-      }
+  [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
+    vec4 first = vec4(0);
+#if OP == FORWARD
+    if (with_bias != 0) {
+      const uint n = n0 + (my_n + j * ACROSS) * 4;
+      [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) first[l] = bias[group * OUT_G + n + l];
     }
-    // b is contiguous along n, but along k for the input's gradient.
-    if (QUADS_B) {
-      [[dont_unroll]] for (uint e = self; e < TILE_N * TILE_K / 4; e += LOCAL) {
-        uint at;
-#if OP == BACKWARD_INPUT
-        uint k = e % (TILE_K / 4) * 4, n = e / (TILE_K / 4);
-        vec4 v = b_place(k0 + k, n0 + n, at) ? b_4[at >> 2] : vec4(0);
-        [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(k + j) * STEP_B + n / 4][n % 4] = v[j];
-#else
-        uint n = e % (TILE_N / 4) * 4, k = e / (TILE_N / 4);
-        tile_b[k * STEP_B + n / 4] = b_place(k0 + k, n0 + n, at) ? b_4[at >> 2] : vec4(0);
 #endif
-      }
-    } else {
-      [[dont_unroll]] for (uint e = self; e < TILE_N * TILE_K; e += LOCAL) {
-        uint at;
-#if OP == BACKWARD_INPUT
-        uint n = e / TILE_K, k = e % TILE_K;
-#else
-        uint n = e % TILE_N, k = e / TILE_N;
-#endif
-        tile_b[k * STEP_B + n / 4][n % 4] = b_place(k0 + k, n0 + n, at) ? b[at] : 0.0;
-      }
-    }
-    barrier();
+    [[unroll]] for (uint i = 0; i < EACH_M; i++) sums[i * (EACH_N / 4) + j] = first;
+  }
+  place(m0, n0, begin);
+  load(n0, begin);
+  store(0, m0, begin);
+  barrier();
+  uint tile = 0;
+  [[dont_unroll]] for (uint k0 = begin; k0 < end; k0 += TILE_K) {
+    const bool more = k0 + TILE_K < end;
+    if (more) load(n0, k0 + TILE_K);
     if (ROLLED) {
-      [[dont_unroll]] for (uint k = 0; k < TILE_K; k++) multiply(k, my_m, my_n);
+      [[dont_unroll]] for (uint k = 0; k < TILE_K; k++) multiply((tile + k) * STEP_A + my_m, (tile + k) * STEP_B + my_n);
     } else {
-      [[unroll]] for (uint k = 0; k < TILE_K; k++) multiply(k, my_m, my_n);
+      [[unroll]] for (uint k = 0; k < TILE_K; k++) multiply((tile + k) * STEP_A + my_m, (tile + k) * STEP_B + my_n);
     }
+    tile = TILE_K - tile;
+    if (more) store(tile, m0, k0 + TILE_K);
     barrier();
   }
 
+  // Short, so that compilers unroll it all and the sums stay in registers.
+  const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
   [[unroll]] for (uint i = 0; i < EACH_M; i++) {
-    uint m = m0 + my_m * 4 + i;
+    const uint m = m0 + (my_m + i / 4 * DOWN) * 4 + i % 4;
 #if OP == FORWARD
-    uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G;
+    const uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #elif OP == BACKWARD_INPUT
-    uint row = m / IN_PIXELS * x_pitch + m % IN_PIXELS * CHANNELS + group * IN_G;
+    const uint row = m / IN_PIXELS * x_pitch + m % IN_PIXELS * CHANNELS + group * IN_G + split * split_pitch;
 #else
-    uint row = m * OUT_CHANNELS + group * OUT_G; // the bias's after the weights' where k is split
+    const uint row = m * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #endif
-    row += split * split_pitch;
-    [[unroll]] for (uint j = 0; j < EACH_N; j++) {
-      uint n = n0 + my_n * 4 + j;
-      float v = sums[i * (EACH_N / 4) + j / 4][j % 4];
-      if (n < N && (m < M || (ones(m, begin) && split_pitch > 0))) {
-        if (OP == FORWARD && with_bias != 0) v += bias[group * OUT_G + n];
-        if (accumulate != 0) v += c[row + n];
-        c[row + n] = relu != 0 ? max(v, 0.0) : v;
-      } else if (n < N && ones(m, begin)) {
-        bias[group * OUT_G + n] = v + (accumulate != 0 ? bias[group * OUT_G + n] : 0.0);
+    [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
+      const uint n = n0 + (my_n + j * ACROSS) * 4;
+      vec4 v = sums[i * (EACH_N / 4) + j];
+      if (m < rows && n < N) {
+        if (QUADS_C) {
+          if (accumulate != 0) v += load_c4(row + n);
+          store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
+        } else {
+          [[unroll]] for (uint l = 0; l < 4; l++) {
+            if (n + l < N) {
+              if (accumulate != 0) v[l] += load_c(row + n + l);
+              store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
+            }
+          }
+        }
       }
     }
   }

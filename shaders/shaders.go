@@ -3,8 +3,12 @@
 package shaders
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"sync"
 )
 
 //go:embed spv/*.spv
@@ -18,3 +22,22 @@ var FS = func() fs.FS {
 	}
 	return sub
 }()
+
+// Hash tells one set of compiled kernels from another: results and times that
+// were kept count only for the kernels that they are of.
+var Hash = sync.OnceValue(func() string {
+	sum := sha256.New()
+	names, err := fs.Glob(FS, "*.spv") // sorted
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range names {
+		data, err := fs.ReadFile(FS, name)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(sum, "%s %d\n", name, len(data))
+		sum.Write(data)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+})

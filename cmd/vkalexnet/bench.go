@@ -33,6 +33,7 @@ type benchFlags struct {
 	size, workers          int
 	data, format, out      string
 	maxTime                float64
+	noTune                 bool
 	bench.Sampling
 }
 
@@ -68,6 +69,7 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.StringSliceVar(&f.devices, "device", []string{"auto"}, `devices: "all", "auto", "cpu" (the slow reference), or indices, beginnings of UUIDs or parts of names`)
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
+	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
 	flags.IntVar(&f.Warmup, "warmup", 2, "runs before them that do not count")
@@ -128,10 +130,7 @@ func (f *benchFlags) has(modes ...string) bool {
 // runBench measures everything that was asked for and writes the report, also
 // when it is interrupted.
 func runBench(cmd *cobra.Command, f *benchFlags) error {
-	env, err := bench.NewEnvironment(versionText(), shaders.FS)
-	if err != nil {
-		return err
-	}
+	env := bench.NewEnvironment(versionText(), shaders.Hash())
 	ctx, stop := interruptible(cmd, "stopping; what was measured is written (again: stop at once)")
 	defer stop()
 	b := &benchmark{cmd: cmd, ctx: ctx, flags: f, report: &bench.Report{Schema: bench.Schema, Environment: env, Results: []bench.Result{}}}
@@ -151,6 +150,7 @@ func runBench(cmd *cobra.Command, f *benchFlags) error {
 	}
 	var infos []engine.Info
 	if f.has(bench.Peak, bench.GEMM, bench.Infer, bench.Train, bench.Layers) {
+		var err error
 		if infos, err = b.choose(); err != nil {
 			return err
 		}

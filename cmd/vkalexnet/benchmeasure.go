@@ -8,6 +8,7 @@ import (
 	"vkalexnet/alexnet"
 	"vkalexnet/bench"
 	"vkalexnet/engine"
+	"vkalexnet/layers"
 	"vkalexnet/shaders"
 )
 
@@ -37,7 +38,8 @@ type benchDevice struct {
 	*benchmark
 	info      engine.Info
 	dev       *engine.Device // nil for the CPU reference
-	flops     float64        // measured peaks, per second
+	choices   layers.Choices
+	flops     float64 // measured peaks, per second
 	bandwidth float64
 }
 
@@ -109,6 +111,24 @@ func (d *benchDevice) notAvailable(r bench.Result, err error) error {
 	return err
 }
 
+// tune chooses the kernels of what is measured next: the fastest on a GPU, or what
+// was stored for the device, or with --no-tune the fixed table.
+func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err error) {
+	if d.dev == nil || d.flags.noTune {
+		return nil
+	}
+	if d.choices == nil {
+		d.choices = alexnet.ReadChoices(&d.dev.Info)
+	}
+	if !d.dev.Software() {
+		d.choices, _, err = tuneFor(d.ctx, d.cmd, d.dev, d.choices, 0, func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+			return net.Tune(d.ctx, d.dev, batch, mode, d.choices, how)
+		})
+	}
+	net.Choices = d.choices
+	return err
+}
+
 // network measures one network in one mode and batch size.
 func (d *benchDevice) network(net benchNet, batch int, word string, mode alexnet.BenchMode) error {
 	r := d.result(word, word)
@@ -124,6 +144,9 @@ func (d *benchDevice) network(net benchNet, batch int, word string, mode alexnet
 		return nil
 	}
 	what := fmt.Sprintf("%s %s batch %d", word, net.name, batch)
+	if err := d.tune(net, batch, mode); err != nil {
+		return err
+	}
 	run, err := net.Open(d.ctx, d.dev, batch, mode)
 	if err != nil {
 		return d.notAvailable(r, fmt.Errorf("%s: %w", what, err))

@@ -65,6 +65,7 @@ device memory, 5 device lost, 130 interrupted.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newTune())
 	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats(), newBench())
 	return root
 }

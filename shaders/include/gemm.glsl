@@ -19,3 +19,13 @@ layout(binding = 1) readonly buffer B { float b[]; };    // w; w; dy
 layout(binding = 1) readonly buffer B_4 { vec4 b_4[]; };
 layout(binding = 2) buffer C { float c[]; };             // y; dx; dw
 layout(binding = 3) buffer Bias { float bias[]; };       // bias; -; gradient of the bias
+layout(binding = 2) buffer C_4 { vec4 c_4[]; };
+
+float load_a(uint at) { return a[at]; }
+vec4 load_a4(uint at) { return a_4[at >> 2]; }
+float load_b(uint at) { return b[at]; }
+vec4 load_b4(uint at) { return b_4[at >> 2]; }
+float load_c(uint at) { return c[at]; }
+vec4 load_c4(uint at) { return c_4[at >> 2]; }
+void store_c(uint at, float v) { c[at] = v; }
+void store_c4(uint at, vec4 v) { c_4[at >> 2] = v; }

@@ -1,0 +1,149 @@
+package layers
+
+import (
+	"fmt"
+
+	"vkalexnet/engine"
+)
+
+// Product is a matrix product of a layer as the kernels see it: what the best
+// tuning depends on.
+type Product struct{ shape gemmShape }
+
+// Choices are the tunings of products that were measured to be faster than the
+// table's, by Product.String. A nil map chooses nothing.
+type Choices map[string]Tuning
+
+// of is the tuning of a product: the one chosen for it, or else the table's.
+func (c Choices) of(g *gemmShape, table Tuning) Tuning {
+	if t, ok := c[Product{*g}.String()]; ok {
+		return t
+	}
+	return table
+}
+
+// String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
+func (p Product) String() string {
+	g := &p.shape
+	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
+		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
+}
+
+// FLOPs are the floating-point operations of the product, two per multiply-add.
+func (p Product) FLOPs() int64 {
+	_, _, _, macs := p.shape.extents()
+	return 2 * macs
+}
+
+// Terms is the number of terms in each sum of the product.
+func (p Product) Terms() int {
+	_, _, k, _ := p.shape.extents()
+	return k
+}
+
+// Words are the lengths of its operands and its result.
+func (p Product) Words() (a, b, c int) {
+	g := &p.shape
+	x, y := int(g.Batch*g.XPitch), int(g.Batch*g.YPitch)
+	w := int(g.KernelH*g.KernelW*(g.Channels/g.Groups)) * int(g.OutChannels)
+	switch g.op {
+	case opForward:
+		return x, w, y
+	case opBackwardInput:
+		return y, w, x
+	}
+	return x, y, w
+}
+
+// Record records the product c = a·b, without a bias.
+func (p Product) Record(r *engine.Recording, t Tuning, a, b, c engine.Buffer) {
+	g := p.shape
+	g.A, g.B, g.C = a, b, c
+	g.record(r, t)
+}
+
+// Products are the matrix products that a layer's passes consist of on a device,
+// cut as its limits ask for: forward, and where backward is set the gradients
+// of the weights and, unless s.NoDX is set, of the input.
+func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool) []Product {
+	multiplied, ok := l.(interface {
+		gemm(*Slots[engine.Buffer]) *gemmLayer
+	})
+	if !ok {
+		return nil
+	}
+	r := engine.NewRecording(info)
+	layer, t := multiplied.gemm(s), tuning(r, s)
+	ops := []gemmOp{opForward}
+	if backward {
+		ops = append(ops, opBackwardWeight)
+		if !s.NoDX {
+			ops = append(ops, opBackwardInput)
+		}
+	}
+	var all []Product
+	for _, op := range ops {
+		for _, at := range layer.slices(r, op, t) {
+			for _, part := range layer.parts(r) {
+				g := layer.shape
+				g.op, g.Batch = op, uint32(at[1]-at[0])
+				layer.part(&g, part.rows[0], part.rows[1])
+				all = append(all, Product{g})
+			}
+		}
+	}
+	return all
+}
+
+// tiles are the tiles that a product is tried with on a GPU: TileM, TileN, TileK,
+// EachM, EachN. Widths of 48 and 96 are those of AlexNet's groups. Each is a
+// pipeline that the driver takes a second or so to compile.
+var tiles = [][5]int{
+	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16}, {256, 64, 8, 16, 8},
+	{128, 96, 8, 8, 8}, {256, 96, 8, 16, 8}, {128, 48, 8, 8, 4}, {256, 48, 8, 16, 4}, {64, 96, 8, 8, 4},
+	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8}, {32, 64, 16, 4, 4},
+}
+
+// Candidates are the tunings worth trying for the product on a device: the safe
+// one of the table's last row first, then that of its first row.
+func (p Product) Candidates(info *engine.Info) []Tuning {
+	table := Tunings(info)
+	candidates := []Tuning{table[len(table)-1]}
+	if len(table) > 1 {
+		candidates = append(candidates, table[0])
+	}
+	if info.Type == engine.Software {
+		for _, t := range table {
+			if t.Lanes > 0 {
+				if t.TileN == 8*t.Lanes {
+					t.TileN, t.Name = 4*t.Lanes, t.Name+"narrow"
+				} else {
+					t.TileN, t.Name = 8*t.Lanes, t.Name+"wide"
+				}
+				candidates = append(candidates, t)
+			}
+		}
+		return candidates
+	}
+	m, n, k, _ := p.shape.extents()
+	padded := func(t [5]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
+	least := padded(tiles[0]) // the fewest elements that a tile shape computes, padding included
+	for _, t := range tiles {
+		least = min(least, padded(t))
+	}
+	for _, t := range tiles {
+		c := Tuning{Name: fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4]), TileM: t[0], TileN: t[1], TileK: t[2], EachM: t[3], EachN: t[4]}
+		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
+			continue
+		}
+		count, last := ceilDiv(m, t[0])*ceilDiv(n, t[1])*int(p.shape.Groups), 0
+		for _, fill := range []int{1, 128, 256, 512, 1024} {
+			c.Fill = fill
+			if s := c.splits(count, k); s != last {
+				last = s
+				candidates = append(candidates, c)
+			}
+		}
+	}
+	return candidates
+}
