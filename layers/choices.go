@@ -141,8 +141,8 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 	}
 	if p.shape.matrices {
 		for _, size := range info.Features.Matrices {
-			if size == (engine.MatrixSize{M: 16, N: 16, K: 16}) { // the one that most devices list
-				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: 16, MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
+			if size.M == 16 && size.K == 16 { // those that most devices list
+				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
 		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
 		if kind.Half() {
-			c.Name = "matrix" + c.Name[len("tiles"):]
+			c.Name = fmt.Sprintf("matrix%d:%s", c.MatrixN, c.Name[len("tiles"):])
 		}
 		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
 			continue

@@ -285,13 +285,16 @@ void main() {
   }
 
   // Matrix by matrix through shared memory, where a subgroup's invocations take
-  // quads of a row.
+  // quads of a row. Only the choice of the matrix is unrolled: with more in it,
+  // compilers give up and put the sums into memory.
   const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
   const uint mine = gl_SubgroupID * (MATRIX_M * MATRIX_N / 4);
   const float unscale = 1.0 / (scale_a * scale_b);
-  [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
-    [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
-      coopMatStore(sums[i * MATRICES_N + j], result, mine, MATRIX_N / 4, gl_CooperativeMatrixLayoutRowMajor);
+  [[dont_unroll]] for (uint i = 0; i < MATRICES_M; i++) {
+    [[dont_unroll]] for (uint j = 0; j < MATRICES_N; j++) {
+      [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
+        if (l == i * MATRICES_N + j) coopMatStore(sums[l], result, mine, MATRIX_N / 4, gl_CooperativeMatrixLayoutRowMajor);
+      }
       barrier();
       for (uint q = gl_SubgroupInvocationID; q < MATRIX_M * MATRIX_N / 4; q += SUBGROUP) {
         const uint m = m0 + my_m + i * MATRIX_M + q / (MATRIX_N / 4), n = n0 + my_n + j * MATRIX_N + q % (MATRIX_N / 4) * 4;
