@@ -2,6 +2,7 @@ package alexnet
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -77,14 +78,87 @@ func (n *Network) LayerRange(word string) ([]int, error) {
 	return at[first : last+1], nil
 }
 
-// WithLR is the network with the learning rate's factors of the given layers
-// multiplied: 0 freezes them.
-func (n *Network) WithLR(which []int, factor float32) *Network {
+// FineTuning is what a run changes about a network that has been trained.
+type FineTuning struct {
+	// Freeze names the layers that keep their parameters, as LayerRange takes
+	// them; those that were frozen before and are not named learn again.
+	Freeze []string
+	// LRFactors multiply the learning rate's factors of layers, by such a name.
+	LRFactors map[string]float32
+}
+
+// FineTuned is the network with the frozen layers and factors of f. That
+// nothing is left to learn is an error.
+func (n *Network) FineTuned(f FineTuning) (*Network, error) {
 	c := *n
 	c.Layers = slices.Clone(n.Layers)
-	for _, i := range which {
-		c.Layers[i].WeightLR *= factor
-		c.Layers[i].BiasLR *= factor
+	for i := range c.Layers {
+		c.Layers[i].Frozen = false
 	}
-	return &c
+	for _, word := range f.Freeze {
+		which, err := n.LayerRange(word)
+		if err != nil {
+			return nil, fmt.Errorf("freeze: %w", err)
+		}
+		for _, i := range which {
+			c.Layers[i].Frozen = true
+		}
+	}
+	for _, word := range keys(f.LRFactors) {
+		which, err := n.LayerRange(word)
+		if err != nil {
+			return nil, fmt.Errorf("learning rate of layers: %w", err)
+		}
+		factor := f.LRFactors[word]
+		if !(factor >= 0) || math.IsInf(float64(factor), 0) {
+			return nil, fmt.Errorf("learning rate of %s times %g: the factor must be a number of at least 0", word, factor)
+		}
+		for _, i := range which {
+			c.Layers[i].WeightLR *= factor
+			c.Layers[i].BiasLR *= factor
+		}
+	}
+	specs, err := c.ParamSpecs()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(specs, func(s ParamSpec) bool { return !s.Frozen() }) {
+		return nil, fmt.Errorf("every layer of network %q is frozen: nothing is left to train", n.Name)
+	}
+	return &c, nil
+}
+
+// Reinitialise replaces the tensors of the named layers (as LayerRange takes
+// them) by the values that training from nothing would start from. The file is
+// changed; a layer that it does not hold is added.
+func (n *Network) Reinitialise(file *weights.File, words []string, seed uint64) error {
+	initial, err := n.InitialParams(seed)
+	if err != nil {
+		return err
+	}
+	specs, err := n.ParamSpecs()
+	if err != nil {
+		return err
+	}
+	for _, word := range words {
+		which, err := n.LayerRange(word)
+		if err != nil {
+			return fmt.Errorf("start anew: %w", err)
+		}
+		for i, s := range specs {
+			if !slices.Contains(which, s.Layer) {
+				continue
+			}
+			if s.Frozen() {
+				return fmt.Errorf("layer %q is to start anew and is frozen: it would stay at its random values; leave one of them out", n.Layers[s.Layer].Name)
+			}
+			at := slices.IndexFunc(file.Tensors, func(t weights.Tensor) bool { return t.Name == s.Name })
+			if at < 0 {
+				file.Tensors = append(file.Tensors, initial[i])
+			} else {
+				file.Tensors[at] = initial[i]
+			}
+		}
+	}
+	return nil
 }
