@@ -15,6 +15,12 @@ import (
 // backward pass.
 func (p ParamSpec) Frozen() bool { return p.LR == 0 }
 
+// Frozen says whether the parameter of that name is frozen.
+func (n *Network) Frozen(param string) bool {
+	specs, err := n.ParamSpecs()
+	return err == nil && slices.ContainsFunc(specs, func(s ParamSpec) bool { return s.Name == param && s.Frozen() })
+}
+
 // trains says whether a layer has a parameter that learns.
 func trains(specs []ParamSpec, layer int) bool {
 	return slices.ContainsFunc(specs, func(s ParamSpec) bool { return s.Layer == layer && !s.Frozen() })
