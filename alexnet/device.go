@@ -3,6 +3,7 @@ package alexnet
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sort"
 	"sync"
@@ -348,16 +349,23 @@ func (d *device) pack(s *slot, b *loader.Batch) error {
 	pitch := layers.PicturePitch(b.Stored)
 	bytes := b.Stored * b.Stored * 3
 	clear(s.words[l.transforms:l.pixels])
-	for i := range d.batch {
-		label := int32(-1) // a place that this batch leaves empty
-		if i < b.N {
-			label = b.Labels[i]
-			packBytes(s.words[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
-			packFloats(s.words[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
-			packFloats(s.words[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
-		}
-		s.words[l.labels+i] = uint32(label)
+	pieces := min(d.batch, runtime.GOMAXPROCS(0))
+	var done sync.WaitGroup
+	for piece := range pieces {
+		done.Go(func() {
+			for i := piece * d.batch / pieces; i < (piece+1)*d.batch/pieces; i++ {
+				label := int32(-1) // a place that this batch leaves empty
+				if i < b.N {
+					label = b.Labels[i]
+					packBytes(s.words[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
+					packFloats(s.words[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
+					packFloats(s.words[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
+				}
+				s.words[l.labels+i] = uint32(label)
+			}
+		})
 	}
+	done.Wait()
 	return engine.Upload(d.dev, s.host.Slice(l.labels, l.words-l.labels), s.words[l.labels:])
 }
 
@@ -432,6 +440,19 @@ func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
 		return BatchResult{}, err
 	}
 	return d.runTrain(s, b.N, step)
+}
+
+// repeat runs the program of the last Train or Eval again, on the pictures and
+// numbers that are on the device.
+func (d *device) repeat(train bool, n int) (BatchResult, error) {
+	program := d.eval
+	if train {
+		program = d.train
+	}
+	if err := program.Run(); err != nil {
+		return BatchResult{}, err
+	}
+	return d.result(n)
 }
 
 // runTrain runs a training step of a slot's n pictures.

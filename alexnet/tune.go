@@ -195,9 +195,6 @@ func (t *tuner) free() {
 func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	candidates := p.Candidates(&t.dev.Info)
 	table := layers.Tunings(&t.dev.Info)[0]
-	if !slices.Contains(candidates, table) {
-		candidates = append(candidates, table)
-	}
 	result := &Tuned{Product: p.String(), FLOPs: p.FLOPs(), Table: table, Chosen: table}
 	a, b, c := p.Words()
 	operandA, operandB, out, wanted := t.a.Slice(0, a), t.b.Slice(0, b), t.c.Slice(0, c), t.wanted.Slice(0, c)

@@ -1,6 +1,7 @@
 package engine
 
 /*
+#include <stdlib.h>
 #include "shim.h"
 */
 import "C"
@@ -61,6 +62,12 @@ func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 	if statistics {
 		extensions = append(extensions, extExecutableProperties+"\x00")
 		features = C.shim_executable_features()
+	}
+	if info.Features.Int64 {
+		if features = C.shim_int64_features(features); features == nil {
+			return nil, fmt.Errorf("open %s: %w", info.Name, ErrOutOfMemory)
+		}
+		defer C.free(features)
 	}
 	create := &vk.DeviceCreateInfo{
 		SType:                vk.StructureTypeDeviceCreateInfo,

@@ -70,6 +70,7 @@ type Features struct {
 	Float16         bool   `json:"float16"`   // half arithmetic
 	Storage16       bool   `json:"storage16"` // half storage buffers
 	Int8            bool   `json:"int8"`
+	Int64           bool   `json:"int64"` // 64-bit integers in shaders
 	Timestamps      bool   `json:"timestamps"`
 }
 
@@ -201,6 +202,7 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 		info.Features.SubgroupShuffle = more.subgroup_operations&shuffle != 0
 	}
 	info.Features.SubgroupMin, info.Features.SubgroupMax = uint32(more.min_subgroup), uint32(more.max_subgroup)
+	info.Features.Int64 = more.int64 != 0
 	info.Features.Float16, info.Features.Int8, info.Features.Storage16 = more.fp16 != 0, more.int8 != 0, more.storage16 != 0
 	if more.max_allocation > 0 {
 		info.Limits.Allocation = uint64(more.max_allocation)

@@ -102,6 +102,7 @@ typedef struct { uint32_t type; void *next; uint32_t min, max, subgroups, stages
 typedef struct { uint32_t type; void *next; uint64_t properties[66]; } memory2; // VkPhysicalDeviceMemoryProperties: 520 bytes
 typedef struct { uint32_t type; void *next; uint64_t budget[16], usage[16]; } memory_budget;
 typedef struct { uint32_t type; void *next; uint32_t features[55]; } features2;
+enum { feature_int64 = 40 }; // shaderInt64's place among the 55
 typedef struct { uint32_t type; void *next; uint32_t fp16, int8; } float16_int8;
 typedef struct { uint32_t type; void *next; uint32_t buffer, uniform, push, io; } storage16;
 
@@ -149,6 +150,7 @@ void shim_properties2(void *get, shim_handle instance, shim_handle physical, shi
 	out->fp16 = fi.fp16;
 	out->int8 = fi.int8;
 	out->storage16 = s16.buffer;
+	out->int64 = f.features[feature_int64];
 }
 
 // ---- device level ----
@@ -188,6 +190,15 @@ struct shim_device {
 void *shim_executable_features(void) {
 	static VkExecutableFeatures_ features = {1000269000, NULL, 1};
 	return &features;
+}
+
+void *shim_int64_features(void *next) {
+	features2 *f = calloc(1, sizeof *f);
+	if (!f) return NULL;
+	f->type = 1000059000;
+	f->next = next;
+	f->features[feature_int64] = 1;
+	return f;
 }
 
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device) {

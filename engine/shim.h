@@ -38,7 +38,7 @@ typedef struct {
 	char driver_name[256];
 	char driver_info[256];
 	uint32_t min_subgroup, max_subgroup;
-	uint32_t fp16, int8, storage16;
+	uint32_t fp16, int8, storage16, int64;
 	uint64_t heap_budget[16], heap_usage[16]; // bytes, with VK_EXT_memory_budget
 } shim_properties;
 typedef struct {
@@ -50,6 +50,8 @@ void shim_properties2(void *get, shim_handle instance, shim_handle physical, shi
 typedef struct shim_device shim_device;
 // What to chain to a device's creation for statistics of its pipelines.
 void *shim_executable_features(void);
+// A VkPhysicalDeviceFeatures2 that asks for 64-bit integers, to be freed; next is the rest of the chain.
+void *shim_int64_features(void *next);
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device);
 void shim_device_free(shim_device *d);
 

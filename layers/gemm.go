@@ -44,9 +44,10 @@ type gemmTiles struct {
 }
 
 var (
-	gemmLanes8Kernels = declareGemm[gemmLanes]("gemm_lanes8_")
-	gemmLanes4Kernels = declareGemm[gemmLanes]("gemm_lanes4_")
-	gemmTilesKernels  = declareGemm[gemmTiles]("gemm_tiles_")
+	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
+	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
+	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
 )
 
 type reduce struct {
@@ -88,22 +89,27 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
-	switch g.op {
-	case opForward, opBackwardWeight:
-		g.QuadsA, g.QuadsB = inQuads, outQuads
-	case opBackwardInput:
+	g.QuadsA, g.QuadsB = inQuads, outQuads
+	if g.op == opBackwardInput {
 		g.QuadsA, g.QuadsB = outQuads, inQuads
 	}
 	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
 		kernels := &gemmLanes8Kernels
-		if t.Lanes == 4 {
+		switch {
+		case t.Lanes == 4:
 			kernels = &gemmLanes4Kernels
+		case t.Pairs:
+			kernels = &gemmLanes8PairsKernels
 		}
-		wide := t.TileN == 8*t.Lanes
-		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, t.TileM), int(g.Groups)),
-			gemmLanes{gemmShape: g, Wide: wide, UnitStride: g.Stride == 1})
+		width := t.TileN
+		if t.Pairs && (!g.QuadsA || m <= t.TileM) {
+			// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
+			width = 4 * t.Lanes
+		}
+		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
+			gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 		return
 	}
 	quadsC := outQuads
@@ -118,28 +124,35 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	splits = ceilDiv(k, each)
 	call.SplitK = uint32(each)
 	// A split's part of the sum is laid out like c; the bias's gradient follows
-	// the weight's.
+	// the weight's, so it needs parts even where there is one.
 	words := g.C.Len()
+	gradient := g.op == opBackwardWeight && g.WithBias
 	if g.op == opBackwardWeight {
 		words = m * int(g.OutChannels)
 	}
 	words = (words + exampleAlign - 1) / exampleAlign * exampleAlign
-	grid := engine.Groups(columns, rows, int(g.Groups)*splits)
-	if splits == 1 || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
+	linear := g.OutHeight*g.OutWidth == 1
+	direct := splits == 1 && !(gradient && !linear)
+	if direct || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
 		call.SplitK = uint32(ceilDiv(k, t.TileK) * t.TileK)
+		if gradient {
+			call.WithBias, call.Bias = false, engine.Buffer{}
+		}
 		gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)), call)
+		if gradient {
+			g.recordBiasGradient(r)
+		}
 		return
 	}
 	parts := r.Temp("parts of a sum", splits*words)
 	call.C, call.SplitPitch = parts, uint32(words)
 	call.Accumulate, call.Relu = false, false
 	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels}
-	if g.op == opBackwardWeight {
-		call.Bias = engine.Buffer{}
-	} else {
-		call.WithBias, call.Bias = false, engine.Buffer{}
+	call.Bias = engine.Buffer{}
+	if !gradient {
+		call.WithBias = false
 	}
-	gemmTilesKernels[g.op].Record(r, grid, call)
+	gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)*splits), call)
 	if g.op != opBackwardWeight {
 		sum.Count = uint32(g.C.Len())
 		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
@@ -161,6 +174,23 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		sum.First, sum.Count, sum.Y = sum.Count, g.OutChannels, g.Bias
 		sum.Row, sum.Used = sum.Count, sum.Count
 		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+	}
+}
+
+// recordBiasGradient sums dy over examples and pixels: at once where an example is
+// one pixel, otherwise example by example.
+func (g *gemmShape) recordBiasGradient(r *engine.Recording) {
+	pixels := g.OutHeight * g.OutWidth
+	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Row: g.OutChannels, Used: g.OutChannels, Columns: g.OutChannels,
+		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate}
+	if pixels == 1 {
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		return
+	}
+	for n := range int(g.Batch) {
+		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, int(g.YPitch)), pixels, g.OutChannels
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.Accumulate = true
 	}
 }
 

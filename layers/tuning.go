@@ -8,6 +8,8 @@ type Tuning struct {
 	// Lanes is the subgroup size of the kernel that keeps tiles in registers
 	// and broadcasts between lanes; 0 selects the one with shared memory.
 	Lanes int `json:"lanes,omitempty"`
+	// Pairs is the kernel with lanes that loads 64 bits at a time.
+	Pairs bool `json:"pairs,omitempty"`
 	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
 	// time, EachM × EachN what one invocation keeps in registers.
 	TileM int `json:"tile_m"`
@@ -45,7 +47,7 @@ func (t Tuning) splits(tiles, k int) int {
 // Sound reports whether the numbers make sense together: those of a file may not.
 func (t Tuning) Sound() bool {
 	if t.Lanes > 0 {
-		return (t.Lanes == 4 || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+		return (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
 	}
 	for _, n := range []int{t.TileM, t.TileN, t.TileK, t.EachM, t.EachN} {
 		if n < 1 || n > 1024 {
@@ -65,6 +67,9 @@ func (t Tuning) Fits(info *engine.Info) bool {
 			return false
 		}
 	}
+	if t.Pairs && !f.Int64 {
+		return false
+	}
 	return t.Invocations() <= int(info.Limits.Invocations) && t.Shared() <= int(info.Limits.Shared)
 }
 
@@ -74,6 +79,7 @@ var tunings = []struct {
 	Tuning
 	suits func(*engine.Info) bool
 }{
+	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64}, software},
 	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
 	{Tuning{Name: "lanes4", Lanes: 4, TileM: 16, TileN: 32}, software},
 	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},

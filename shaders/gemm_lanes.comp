@@ -4,6 +4,9 @@
 // variant gemm_lanes8_forward: -DLANES=8 -DROWS=16 -DOP=FORWARD
 // variant gemm_lanes8_backward_input: -DLANES=8 -DROWS=16 -DOP=BACKWARD_INPUT
 // variant gemm_lanes8_backward_weight: -DLANES=8 -DROWS=16 -DOP=BACKWARD_WEIGHT
+// variant gemm_lanes8_pairs_forward: -DLANES=8 -DROWS=16 -DPAIRS -DOP=FORWARD
+// variant gemm_lanes8_pairs_backward_input: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_INPUT
+// variant gemm_lanes8_pairs_backward_weight: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_WEIGHT
 // variant gemm_lanes4_forward: -DLANES=4 -DROWS=16 -DOP=FORWARD
 // variant gemm_lanes4_backward_input: -DLANES=4 -DROWS=16 -DOP=BACKWARD_INPUT
 // variant gemm_lanes4_backward_weight: -DLANES=4 -DROWS=16 -DOP=BACKWARD_WEIGHT
@@ -11,6 +14,9 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
+#ifdef PAIRS
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#endif
 #include "include/gemm.glsl"
 
 layout(local_size_x = LANES) in;
@@ -30,8 +36,25 @@ layout(push_constant) uniform Args {
 #define SLOTS (ROWS / LANES)
 #define QUADS (ROWS / 4)
 
+#ifdef PAIRS
+// Two 64-bit loads are fewer than four of 32 bits.
+layout(binding = 0) readonly buffer A_Pairs { u64vec2 a_pairs[]; };
+layout(binding = 1) readonly buffer B_Pairs { u64vec2 b_pairs[]; };
+layout(binding = 2) buffer C_Pairs { u64vec2 c_pairs[]; };
+vec4 quad(u64vec2 v) { return vec4(uintBitsToFloat(unpack32(v.x)), uintBitsToFloat(unpack32(v.y))); }
+vec4 quad_a(uint at) { return quad(a_pairs[at >> 2]); }
+vec4 quad_b(uint at) { return quad(b_pairs[at >> 2]); }
+vec4 quad_c(uint at) { return quad(c_pairs[at >> 2]); }
+void store_quad(uint at, vec4 v) { c_pairs[at >> 2] = u64vec2(pack64(floatBitsToUint(v.xy)), pack64(floatBitsToUint(v.zw))); }
+#else
+vec4 quad_a(uint at) { return load_a4(at); }
+vec4 quad_b(uint at) { return load_b4(at); }
+vec4 quad_c(uint at) { return load_c4(at); }
+void store_quad(uint at, vec4 v) { store_c4(at, v); }
+#endif
+
 vec4 load_a4(bool ok, uint at) {
-  vec4 v = a_4[ok ? at >> 2 : 0u];
+  vec4 v = quad_a(ok ? at : 0u);
   return ok ? v : vec4(0);
 }
 float load_a(bool ok, uint at) {
@@ -39,7 +62,7 @@ float load_a(bool ok, uint at) {
   return ok ? v : 0.0;
 }
 vec4 load_b4(bool ok, uint at, uint left) {
-  if (QUADS_B) return b_4[ok ? at >> 2 : 0u];
+  if (QUADS_B) return quad_b(ok ? at : 0u);
   vec4 v;
   v.x = b[ok ? at : 0u];
   v.y = b[ok && left > 1 ? at + 1 : 0u];
@@ -143,10 +166,10 @@ void main() {
       }
 #define B_COLUMN(J) { \
         uint at = ((r * kernel_w + s) * in_g) * out_channels + group * out_g + i; \
-        vec4 v = b_4[(at + min(n0 + J, N - 1) * out_channels) >> 2]; \
+        vec4 v = quad_b(at + min(n0 + J, N - 1) * out_channels); \
         b0[0][J] = v.x; b0[1][J] = v.y; b0[2][J] = v.z; b0[3][J] = v.w; \
         if (WIDE) { \
-          v = b_4[(at + min(n1 + J, N - 1) * out_channels) >> 2]; \
+          v = quad_b(at + min(n1 + J, N - 1) * out_channels); \
           b1[0][J] = v.x; b1[1][J] = v.y; b1[2][J] = v.z; b1[3][J] = v.w; \
         } \
       }
@@ -268,9 +291,9 @@ void main() {
   // Where row m of c begins.
 #define STORE_QUAD(v, ok, at, left) if (ok) { \
     if (QUADS_B) { \
-      if (accumulate != 0) v += c_4[(at) >> 2]; \
+      if (accumulate != 0) v += quad_c(at); \
       if (relu != 0) v = max(v, vec4(0)); \
-      c_4[(at) >> 2] = v; \
+      store_quad(at, v); \
     } else { \
       for (uint j = 0; j < 4; j++) if (j < left) { \
         float f = v[j]; \

@@ -171,6 +171,15 @@ func (d *benchDevice) network(net benchNet, batch int, word string, mode alexnet
 	}
 	d.add(r)
 	d.tell(what, d.last())
+	if d.dev == nil {
+		return nil
+	}
+	r.Variant, r.Note = "resident", "the pictures are on the device already"
+	if r.Samples, err = d.flags.Sample(d.ctx, run.Resident); err != nil {
+		return d.notAvailable(r, fmt.Errorf("%s, resident: %w", what, err))
+	}
+	d.add(r)
+	d.tell(what+", resident", d.last())
 	return nil
 }
 
