@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -26,6 +26,9 @@ check-shaders: ## the committed SPIR-V is what the sources give
 
 shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
 	scripts/shader-stats.sh
+
+finetune-proof: build ## fine-tuning frozen and in full, compared: make finetune-proof CIFAR=cifar10.tar.gz
+	scripts/finetune-proof.sh $(CIFAR)
 
 lint:
 	scripts/lint.sh

@@ -49,6 +49,8 @@ type TrainState struct {
 	// Data says where the training pictures came from; Images is their number.
 	Data   string `json:"data"`
 	Images int    `json:"images"`
+	// Balanced says that pictures were drawn alike from all classes.
+	Balanced bool `json:"balanced,omitempty"`
 	// Device is where the run was computed: another one gives other bits.
 	Device string `json:"device"`
 }
@@ -111,8 +113,12 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 		return s, err
 	}
 	fields := map[string]json.RawMessage{}
-	for _, k := range keys(want) {
+	const optional = "balanced"
+	for _, k := range append(keys(want), optional) {
 		v, ok := metadata[k]
+		if !ok && k == optional {
+			continue
+		}
 		if !ok {
 			return s, fmt.Errorf("its metadata has no %q", k)
 		}
@@ -233,6 +239,7 @@ func (c *Checkpoint) differences(net *Network, now TrainState) error {
 	add("the number of training pictures", was.Images, now.Images)
 	add("the seed", was.Seed, now.Seed)
 	add("shuffling", was.Shuffle, now.Shuffle)
+	add("balanced sampling", was.Balanced, now.Balanced)
 	add("the form of SGD", c.Network.Solver.Form, net.Solver.Form)
 	if !slices.EqualFunc(c.Network.Layers, net.Layers, sameParams) {
 		list = append(list, "the layers differ")

@@ -24,6 +24,11 @@ type EvalOptions struct {
 	OnBadImage string
 	// Progress is told how many of the pictures are done.
 	Progress func(done, total int)
+	// Each is told what the network says of every picture that has a label, in
+	// order; its error ends the evaluation. Only for [Evaluate].
+	Each func(p Prediction, label int) error
+	// Name of the protocol, for EvalResult.Protocol; empty for the network's own.
+	Protocol string
 }
 
 // EvalResult is how well a network does on labelled pictures.
@@ -51,6 +56,9 @@ type Prediction struct {
 	Logits []float32 // one per class, the mean over the views
 	Err    error     // the picture could not be read; the rest is empty
 }
+
+// Best is the likeliest class.
+func (p Prediction) Best() int { return best(p.Logits, p.Probs) }
 
 // Evaluate measures the network on all labelled pictures of src. Its result
 // depends on nothing but the executor's parameters and the pictures. When ctx
@@ -224,7 +232,7 @@ func toFloat32(v []float64) []float32 {
 // evaluate adds up the labelled pictures.
 func (v *viewer) evaluate(ctx context.Context, exec Executor) (*EvalResult, error) {
 	classes := v.net.NumClasses()
-	r := &EvalResult{K: min(5, classes), Protocol: v.net.Input.Protocol(v.opt.Crops), Confusion: make([][]int, classes)}
+	r := &EvalResult{K: min(5, classes), Protocol: ProtocolName(v.opt.Protocol, v.net.Input, v.opt.Crops), Confusion: make([][]int, classes)}
 	for i := range r.Confusion {
 		r.Confusion[i] = make([]int, classes)
 	}
@@ -241,7 +249,10 @@ func (v *viewer) evaluate(ctx context.Context, exec Executor) (*EvalResult, erro
 		if s.rank < r.K {
 			topK++
 		}
-		r.Confusion[s.label][best(s.Logits, s.Probs)]++
+		r.Confusion[s.label][s.Best()]++
+		if v.opt.Each != nil {
+			return v.opt.Each(s.Prediction, int(s.label))
+		}
 		return nil
 	})
 	if err != nil {

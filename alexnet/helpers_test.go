@@ -6,9 +6,14 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/engine"
 	"vkalexnet/layers"
 	"vkalexnet/loader"
+	"vkalexnet/shaders"
 )
 
 // picturesOf is a set of small pictures of three classes, each a colour.
@@ -88,4 +93,12 @@ func softmaxOf(logits ...float64) []float64 {
 		p[j] /= sum
 	}
 	return p
+}
+
+// openDevice opens a Vulkan device for the time of a test.
+func openDevice(t *testing.T, info engine.Info) *engine.Device {
+	dev, err := engine.Open(info, shaders.FS)
+	require.NoError(t, err)
+	t.Cleanup(dev.Close)
+	return dev
 }

@@ -35,6 +35,9 @@ type LayerSpec struct {
 	WeightInit, BiasInit   Init
 	WeightLR, BiasLR       float32
 	WeightDecay, BiasDecay float32
+	// Frozen layers keep their parameters: their learning rate is 0 whatever
+	// the factors say.
+	Frozen bool
 }
 
 // Solver is the training that a network's file proposes.
@@ -232,6 +235,9 @@ func (n *Network) ParamSpecs() ([]ParamSpec, error) {
 				spec.Init, spec.LR, spec.Decay = l.BiasInit, l.BiasLR, l.BiasDecay
 			} else {
 				fanIn = p.Len() / p.Shape[0]
+			}
+			if l.Frozen {
+				spec.LR = 0
 			}
 			spec.FanIn = fanIn
 			specs = append(specs, spec)

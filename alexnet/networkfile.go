@@ -48,10 +48,11 @@ type layerFile struct {
 	BiasLR      *float32 `toml:"bias_lr"`
 	WeightDecay *float32 `toml:"weight_decay"`
 	BiasDecay   *float32 `toml:"bias_decay"`
+	Frozen      *bool    `toml:"frozen"`
 }
 
 // trainable are the keys of the kinds that have parameters.
-var trainable = []string{"weight_init", "bias_init", "weight_lr", "bias_lr", "weight_decay", "bias_decay"}
+var trainable = []string{"weight_init", "bias_init", "weight_lr", "bias_lr", "weight_decay", "bias_decay", "frozen"}
 
 // layerKind is how one kind of layer is written in a file.
 type layerKind struct {
@@ -124,7 +125,7 @@ func (f *layerFile) spec() LayerSpec {
 	return LayerSpec{
 		Name: f.Name, Layer: layerKinds[f.Kind].layer(f),
 		WeightInit: or(f.WeightInit, Init{Kind: "he"}), BiasInit: or(f.BiasInit, Init{Kind: "constant"}),
-		WeightLR: or(f.WeightLR, 1), BiasLR: or(f.BiasLR, 1), WeightDecay: or(f.WeightDecay, 1), BiasDecay: or(f.BiasDecay, 1),
+		WeightLR: or(f.WeightLR, 1), BiasLR: or(f.BiasLR, 1), WeightDecay: or(f.WeightDecay, 1), BiasDecay: or(f.BiasDecay, 1), Frozen: or(f.Frozen, false),
 	}
 }
 
@@ -161,6 +162,7 @@ func layerFileOf(l LayerSpec) layerFile {
 		f.WeightInit, f.BiasInit = &weight, &bias
 		f.WeightLR, f.BiasLR = unless(l.WeightLR, 1), unless(l.BiasLR, 1)
 		f.WeightDecay, f.BiasDecay = unless(l.WeightDecay, 1), unless(l.BiasDecay, 1)
+		f.Frozen = unless(l.Frozen, false)
 	}
 	return f
 }

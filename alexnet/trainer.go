@@ -47,6 +47,12 @@ type Options struct {
 	Workers         int // goroutines that decode; one per processor when 0
 	// Augment, Dropout and Shuffle are on in ordinary training.
 	Augment, Dropout, Shuffle bool
+	// Balanced draws as many pictures of each class in an epoch, however many
+	// there are of it; see loader.Options.
+	Balanced bool
+	// Patience ends the run after that many epochs in a row without a better
+	// validation accuracy (0: never). It does not change the schedule.
+	Patience int
 	// OnBadImage is "skip" (or "") or "fail".
 	OnBadImage string
 	// Resume goes on from a checkpoint, Weights starts with the parameters of a
@@ -70,7 +76,7 @@ func (c *Checkpoint) Restore(o *Options) {
 	o.Resume, o.Net = c, c.Network
 	s := c.State
 	o.Seed, o.Augment, o.Dropout, o.Shuffle = s.Seed, s.Augment, s.Dropout, s.Shuffle
-	o.OnBadImage, o.Data = s.OnBadImage, s.Data
+	o.OnBadImage, o.Data, o.Balanced = s.OnBadImage, s.Data, s.Balanced
 }
 
 // Event is a report of [Trainer.Run].
@@ -147,10 +153,10 @@ func NewTrainer(opt Options) (*Trainer, error) {
 	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
 	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name()}
+		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
-		Seed: opt.Seed, OnBadImage: opt.OnBadImage,
+		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
 		// A short last batch would weigh its pictures more; a set smaller than
 		// one batch has no other.
 		DropLast: opt.Train.Len() >= net.Solver.Batch,
@@ -263,6 +269,10 @@ func (t *Trainer) run(ctx context.Context) (err error) {
 	defer t.loader.Stop()
 	t.began = time.Now()
 	for t.state.Epoch < t.net.Solver.Epochs && !t.finished() {
+		if t.stalled() {
+			t.report(Event{Kind: "note", Note: fmt.Sprintf("stopped early: no epoch since %d has been better than top-1 %.2f %%", t.state.BestEpoch, 100*t.state.Best)})
+			return nil
+		}
 		if err := t.epoch(ctx); err != nil {
 			return err
 		}
@@ -272,6 +282,11 @@ func (t *Trainer) run(ctx context.Context) (err error) {
 
 // finished says that MaxSteps have been made.
 func (t *Trainer) finished() bool { return t.opt.MaxSteps > 0 && t.state.Step >= t.opt.MaxSteps }
+
+// stalled says that Patience has run out.
+func (t *Trainer) stalled() bool {
+	return t.opt.Patience > 0 && t.state.BestEpoch > 0 && t.state.Epoch-t.state.BestEpoch >= t.opt.Patience
+}
 
 // prepare makes the run's folder and gives the executor its parameters.
 func (t *Trainer) prepare() error {

@@ -17,11 +17,14 @@ import (
 type pictureList struct {
 	classes  []string
 	pictures []picture
+	groups   []string // per picture; none when the file has no such column
 }
 
 func (l *pictureList) Len() int                        { return len(l.pictures) }
 func (l *pictureList) Classes() []string               { return l.classes }
 func (l *pictureList) Label(i int) int                 { return int(l.pictures[i].label) }
+func (l *pictureList) Group(i int) string              { return l.groups[i] }
+func (l *pictureList) grouped() bool                   { return len(l.groups) > 0 }
 func (l *pictureList) Name(i int) string               { return l.pictures[i].path }
 func (l *pictureList) Open(i int) (image.Image, error) { return ReadImage(l.pictures[i].path) }
 
@@ -69,13 +72,13 @@ func openList(path string, classes []string) (Source, error) {
 	return l, nil
 }
 
-// listLine is one line "path label".
+// listLine is one line "path label", or "path label group" with tabs between.
 type listLine struct {
-	number      int
-	path, label string
+	number             int
+	path, label, group string
 }
 
-// parseList splits each line at its last space or tab. A byte order mark,
+// parseList splits each line at its last space or tab, or in three at its tabs. A byte order mark,
 // carriage returns and empty lines do not count.
 func parseList(r io.Reader) ([]listLine, error) {
 	var lines []listLine
@@ -93,14 +96,23 @@ func parseList(r io.Reader) ([]listLine, error) {
 		if strings.ContainsAny(text, "\x00\r") {
 			return nil, fmt.Errorf("line %d holds a zero byte or a carriage return in its middle: is it a text file with lines that end in a newline?", n)
 		}
+		if f := strings.Split(text, "\t"); len(f) == 3 {
+			lines = append(lines, listLine{n, strings.TrimSpace(f[0]), strings.TrimSpace(f[1]), strings.TrimSpace(f[2])})
+			continue
+		}
 		cut := strings.LastIndexAny(text, " \t")
 		if cut < 0 {
 			return nil, fmt.Errorf("line %d, %q, has no label: each line is \"path label\"", n, text)
 		}
-		lines = append(lines, listLine{n, strings.TrimSpace(text[:cut]), text[cut+1:]})
+		lines = append(lines, listLine{number: n, path: strings.TrimSpace(text[:cut]), label: text[cut+1:]})
 	}
 	if err := s.Err(); err != nil {
 		return nil, err
+	}
+	for _, line := range lines {
+		if (line.group == "") != (lines[0].group == "") {
+			return nil, fmt.Errorf("lines %d and %d: either every line has a group (path, label and group with tabs between) or none has", lines[0].number, line.number)
+		}
 	}
 	if len(lines) == 0 {
 		return nil, errors.New("it names no pictures: each line is \"path label\"")
@@ -115,6 +127,11 @@ const maxListLabel = 999_999
 // sorted. Classes, when given, are the only ones allowed.
 func labelList(lines []listLine, classes []string) (*pictureList, error) {
 	l := &pictureList{classes: classes, pictures: make([]picture, len(lines))}
+	if lines[0].group != "" {
+		for _, line := range lines {
+			l.groups = append(l.groups, line.group)
+		}
+	}
 	_, err := strconv.Atoi(lines[0].label)
 	if numbers := err == nil; numbers {
 		most := 0

@@ -32,6 +32,11 @@ type Options struct {
 	Train bool
 	// Shuffle visits the pictures in another order each epoch.
 	Shuffle bool
+	// Balanced draws from every class that has pictures the same number (to
+	// within one) in each epoch, whose length stays: pictures of large classes
+	// are left out at times, those of small ones come several times. It
+	// shuffles, whatever Shuffle says.
+	Balanced bool
 	// Augment applies the input's augmentation.
 	Augment bool
 	// DropLast leaves out a last batch that is not full.
@@ -97,7 +102,7 @@ func NewLoader(src Source, in Input, opt Options) (*Loader, error) {
 		opt.CacheBytes = defaultCacheBytes
 	}
 	if !opt.Train {
-		opt.Shuffle, opt.Augment, opt.DropLast = false, false, false
+		opt.Shuffle, opt.Balanced, opt.Augment, opt.DropLast = false, false, false, false
 	}
 	l := &Loader{src: src, in: in, opt: opt, cache: newCache(src.Len(), in.Stored*in.Stored*3, opt.CacheBytes)}
 	if l.BatchesPerEpoch() == 0 {
@@ -188,7 +193,10 @@ func (l *Loader) Start(ctx context.Context, epoch, firstBatch int) {
 func (l *Loader) feed(r *epochRun, jobs chan<- job, epoch, firstBatch int) {
 	n := l.src.Len()
 	var order []int
-	if l.opt.Shuffle {
+	switch {
+	case l.opt.Balanced:
+		order = balancedOrder(l.src, random(l.opt.Seed, purposeShuffle, uint64(epoch)))
+	case l.opt.Shuffle:
 		order = random(l.opt.Seed, purposeShuffle, uint64(epoch)).Perm(n)
 	}
 	batches := l.BatchesPerEpoch()

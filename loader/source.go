@@ -46,7 +46,8 @@ var splitNames = map[string][]string{
 //     test/), or one set <class>/…, or pictures named <wnid>_….JPEG;
 //   - the same inside a .tar (read in place) or .tar.gz (read into memory);
 //   - a folder with CIFAR-10's or CIFAR-100's binary files;
-//   - a list file of lines "path label", or a folder with train.txt and val.txt.
+//   - a list file of lines "path label" (or, with tabs between, "path label
+//     group": see Split), or a folder with train.txt and val.txt.
 //
 // A path without splits is whole as "train"; as "val" it gives an error that
 // wraps ErrNoSplit. The classes of "val" are those of "train", in their order.
@@ -179,6 +180,8 @@ type subset struct {
 func Subset(src Source, indices []int) Source { return &subset{src, indices} }
 
 func (s *subset) Len() int                        { return len(s.indices) }
+func (s *subset) grouped() bool                   { return Grouped(s.Source) }
+func (s *subset) Group(i int) string              { return s.Source.(grouped).Group(s.indices[i]) }
 func (s *subset) Label(i int) int                 { return s.Source.Label(s.indices[i]) }
 func (s *subset) Name(i int) string               { return s.Source.Name(s.indices[i]) }
 func (s *subset) Open(i int) (image.Image, error) { return s.Source.Open(s.indices[i]) }
@@ -186,8 +189,12 @@ func (s *subset) Open(i int) (image.Image, error) { return s.Source.Open(s.indic
 // Split holds out a share of src for validation, the same share of each class,
 // chosen by seed alone. A class keeps at least one picture in each part where
 // it has two or more, and stays in train where it has one; so val is empty
-// when no class has two pictures or fraction is 0.
+// when no class has two pictures or fraction is 0. Of a source whose pictures
+// have groups (the third column of a list file), whole groups are held out.
 func Split(src Source, fraction float64, seed uint64) (train, val Source) {
+	if Grouped(src) {
+		return splitGroups(src, fraction, seed)
+	}
 	byClass := map[int][]int{}
 	for i := range src.Len() {
 		byClass[src.Label(i)] = append(byClass[src.Label(i)], i)

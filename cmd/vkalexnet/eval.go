@@ -7,7 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sort"
 	"strconv"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -18,73 +22,147 @@ import (
 
 func newEval() *cobra.Command {
 	var f modelFlags
-	var data, format, confusion string
+	var e evalFlags
 	cmd := &cobra.Command{
 		Use:   "eval --weights FILE --data DIR",
 		Short: "Measure the accuracy of a trained network",
 		Long: `Measures top-1 and top-5 accuracy and the loss on the validation pictures of a data set
-(on all of its pictures where it has none), and says how they were prepared.`,
-		Example: "  vkalexnet eval --weights runs/cifar --data cifar-10-batches-bin --crops 10",
-		Args:    noArguments,
+(on all of its pictures where it has none), and says how they were prepared.
+
+--protocol prepares them as published numbers were measured: caffe warps to 256×256 and
+crops the centre, torchvision scales the short side to 256 and crops the centre, paper10
+averages the probabilities of ten views. Without it the network's own preparation is
+used. Networks for other crops than 224 and 227 keep the proportion of 8 to 7.`,
+		Example: "  vkalexnet eval --weights runs/cifar --data cifar-10-batches-bin --crops 10\n" +
+			"  vkalexnet eval --weights runs/imagenet --data imagenet --protocol caffe --misses misses.csv --confusion confusion.png",
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
-			if data == "" {
-				return usagef("which pictures? --data takes a folder, an archive, a list, or \"synthetic\"")
+			if err := e.check(cmd, &f); err != nil {
+				return err
 			}
-			if confusion != "" { // before the long part
-				if info, err := os.Stat(filepath.Dir(confusion)); err != nil || !info.IsDir() {
-					return usagef("--confusion %s: there is no folder %s", confusion, filepath.Dir(confusion))
-				}
-			}
-			result, net, err := evaluate(cmd, &f, data)
+			result, net, err := evaluate(cmd, &f, &e)
 			if err != nil {
 				return err
 			}
 			for _, bad := range result.Bad {
 				warn(cmd, "skipped: %v", bad)
 			}
-			if err := printResult(cmd.OutOrStdout(), format, result); err != nil {
+			if err := printResult(cmd.OutOrStdout(), &e, net, result); err != nil {
 				return err
 			}
-			if confusion == "" {
-				return nil
-			}
-			if err := writeConfusion(confusion, net, result.Confusion); err != nil {
-				return fmt.Errorf("write the confusion matrix: %w", err)
-			}
-			return nil
+			return e.write(net, result)
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&data, "data", "", `pictures, as train takes them (required)`)
-	cmd.Flags().StringVar(&confusion, "confusion", "", "CSV file for the confusion matrix: a row per class, a column per answer")
-	addFormat(cmd, &format, "text", "json")
+	flags := cmd.Flags()
+	flags.StringVar(&e.data, "data", "", `pictures, as train takes them (required)`)
+	flags.StringVar(&e.protocol, "protocol", "", "how pictures are prepared: "+strings.Join(alexnet.Protocols, ", ")+" (default: as the network says)")
+	flags.StringVar(&e.confusion, "confusion", "", "file for the confusion matrix, .csv or .png: a row per class, a column per answer")
+	flags.StringVar(&e.misses, "misses", "", "CSV file for the pictures whose best class is wrong, the surest first, with probabilities")
+	flags.BoolVar(&e.perClass, "per-class", false, "also tell precision, recall and F1 of every class")
+	_ = cmd.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions(alexnet.Protocols, cobra.ShellCompDirectiveNoFileComp))
+	addFormat(cmd, &e.format, "text", "json")
 	return cmd
 }
 
-func printResult(out io.Writer, format string, result *alexnet.EvalResult) error {
-	if format == "json" {
+// evalFlags are the flags of eval beside those of the model.
+type evalFlags struct {
+	data, protocol, format, confusion, misses string
+	perClass                                  bool
+	missed                                    []miss
+}
+
+// miss is a picture whose best class is wrong.
+type miss struct {
+	file                  string
+	label, answer         int
+	labelProb, answerProb float32
+}
+
+func (e *evalFlags) check(cmd *cobra.Command, f *modelFlags) error {
+	switch {
+	case e.data == "":
+		return usagef("which pictures? --data takes a folder, an archive, a list, or \"synthetic\"")
+	case e.protocol != "" && !slices.Contains(alexnet.Protocols, e.protocol):
+		return usagef("--protocol %s%s: it must be %s", e.protocol, alexnet.DidYouMean(e.protocol, alexnet.Protocols), strings.Join(alexnet.Protocols, ", "))
+	case e.protocol != "" && cmd.Flags().Lookup("crops").Changed:
+		return usagef("--protocol %s says how many crops there are: leave --crops out", e.protocol)
+	}
+	for flag, path := range map[string]string{"confusion": e.confusion, "misses": e.misses} { // before the long part
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return usagef("--%s %s: there is no folder %s", flag, path, filepath.Dir(path))
+		}
+	}
+	return nil
+}
+
+// write writes the files that were asked for.
+func (e *evalFlags) write(net *alexnet.Network, result *alexnet.EvalResult) error {
+	if e.confusion != "" {
+		write := writeConfusion
+		if strings.EqualFold(filepath.Ext(e.confusion), ".png") {
+			write = drawConfusion
+		}
+		if err := write(e.confusion, net, result.Confusion); err != nil {
+			return fmt.Errorf("write the confusion matrix: %w", err)
+		}
+	}
+	if e.misses != "" {
+		if err := writeMisses(e.misses, net, e.missed); err != nil {
+			return fmt.Errorf("write the misses: %w", err)
+		}
+	}
+	return nil
+}
+
+func printResult(out io.Writer, e *evalFlags, net *alexnet.Network, result *alexnet.EvalResult) error {
+	var scores []alexnet.ClassScore
+	if e.perClass {
+		scores = net.Scores(result.Confusion)
+	}
+	if e.format == "json" {
 		return writeJSON(out, struct {
 			*alexnet.EvalResult
-			Unreadable int `json:"unreadable"`
-		}{result, len(result.Bad)})
+			Unreadable int                  `json:"unreadable"`
+			Scores     []alexnet.ClassScore `json:"classes,omitempty"`
+		}{result, len(result.Bad), scores})
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(scores) > 0 {
+		fmt.Fprintln(table, "class\timages\tprecision\trecall\tF1")
+	}
+	for _, s := range scores {
+		fmt.Fprintf(table, "%s\t%d\t%.2f %%\t%.2f %%\t%.2f %%\n", s.Name, s.Images, 100*s.Precision, 100*s.Recall, 100*s.F1)
+	}
+	if err := table.Flush(); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(out, "top-1     %.2f %%\ntop-%d     %.2f %%\nloss      %.4f\nimages    %d\nprotocol  %s\n",
 		100*result.Top1, result.K, 100*result.Top5, result.Loss, result.Images, result.Protocol)
 	return err
 }
 
-func evaluate(cmd *cobra.Command, f *modelFlags, data string) (*alexnet.EvalResult, *alexnet.Network, error) {
+func evaluate(cmd *cobra.Command, f *modelFlags, e *evalFlags) (*alexnet.EvalResult, *alexnet.Network, error) {
 	net, file, err := f.network()
 	if err != nil {
 		return nil, nil, err
 	}
-	src, err := loader.OpenSource(data, "val")
+	crops := f.crops
+	if e.protocol != "" {
+		if net, crops, err = net.WithProtocol(e.protocol); err != nil {
+			return nil, nil, err
+		}
+	}
+	src, err := loader.OpenSource(e.data, "val")
 	if errors.Is(err, loader.ErrNoSplit) {
-		if src, err = loader.OpenSource(data, "train"); err == nil {
-			warn(cmd, "data: %s has no validation pictures of its own: all of it is evaluated", data)
+		if src, err = loader.OpenSource(e.data, "train"); err == nil {
+			warn(cmd, "data: %s has no validation pictures of its own: all of it is evaluated", e.data)
 		}
 	}
 	if err != nil {
@@ -105,10 +183,36 @@ func evaluate(cmd *cobra.Command, f *modelFlags, data string) (*alexnet.EvalResu
 	bar := newProgress(cmd.ErrOrStderr(), "image", 0, src.Len())
 	defer bar.stop()
 	result, err := alexnet.Evaluate(cmd.Context(), o.exec, net, src, alexnet.EvalOptions{
-		Batch: batch, Crops: f.crops, Workers: f.workers,
+		Batch: batch, Crops: crops, Workers: f.workers, Protocol: e.protocol, Each: e.each,
 		Progress: func(done, total int) { bar.update(done, "evaluating") },
 	})
 	return result, net, err
+}
+
+// each keeps the picture when the network is wrong about it.
+func (e *evalFlags) each(p alexnet.Prediction, label int) error {
+	if e.misses == "" {
+		return nil
+	}
+	if answer := p.Best(); answer != label {
+		e.missed = append(e.missed, miss{p.Name, label, answer, p.Probs[label], p.Probs[answer]})
+	}
+	return nil
+}
+
+// writeMisses writes a row per picture, the surest mistakes first.
+func writeMisses(path string, net *alexnet.Network, missed []miss) error {
+	sort.SliceStable(missed, func(i, j int) bool { return missed[i].answerProb > missed[j].answerProb })
+	return weights.Replace(path, func(w io.Writer) error {
+		rows := csv.NewWriter(w)
+		_ = rows.Write([]string{"file", "class", "answer", "prob_of_class", "prob_of_answer"})
+		for _, m := range missed {
+			_ = rows.Write([]string{m.file, net.ClassName(m.label), net.ClassName(m.answer),
+				strconv.FormatFloat(float64(m.labelProb), 'g', -1, 32), strconv.FormatFloat(float64(m.answerProb), 'g', -1, 32)})
+		}
+		rows.Flush()
+		return rows.Error()
+	})
 }
 
 // writeConfusion writes how often pictures of each class were taken for which.

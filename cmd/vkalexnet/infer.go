@@ -23,6 +23,7 @@ func newInfer() *cobra.Command {
 	var f modelFlags
 	var top int
 	var format, output string
+	var inside insideFlags
 	cmd := &cobra.Command{
 		Use:   "infer --weights FILE PATH...",
 		Short: "Classify pictures",
@@ -30,10 +31,18 @@ func newInfer() *cobra.Command {
 picture on standard input, or synthetic:N for N generated ones that training never sees.
 
 A file that cannot be read gives an error in its place, and exit code 1 when all
-the others are done.`,
+the others are done.
+
+With --features the output of a layer is written instead: [pictures, channels, height,
+width], or [pictures, features] of a fully connected one; a .safetensors file has the
+names of the pictures as "files" in its metadata. With --explain DIR two pictures are
+drawn for each one: which places speak for its likeliest class, by the gradient at the
+last convolution (Grad-CAM), and by hiding one place after the other.`,
 		Example: `  vkalexnet infer --weights runs/imagenet cat.jpg dog.png
   curl -s $URL | vkalexnet infer --weights runs/imagenet -
-  vkalexnet infer --weights runs/imagenet --format jsonl photos > photos.jsonl`,
+  vkalexnet infer --weights runs/imagenet --format jsonl photos > photos.jsonl
+  vkalexnet infer --weights runs/imagenet --features fc7 -o fc7.safetensors photos
+  vkalexnet infer --weights runs/imagenet --explain why cat.jpg`,
 		Args: needArguments(0, "which pictures? Give files, folders, \"-\" or synthetic:N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
@@ -42,17 +51,36 @@ the others are done.`,
 			if top < 1 {
 				return usagef("--topk %d: it must be at least 1", top)
 			}
-			return infer(cmd, &f, args, top, newPredictionWriter(cmd.OutOrStdout(), format, output == "logit"), output == "logit")
+			if err := inside.check(&f); err != nil {
+				return err
+			}
+			return infer(cmd, &f, &inside, args, top, newPredictionWriter(cmd.OutOrStdout(), format, output == "logit"), output == "logit")
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&inside.layer, "features", "", "write the output of this layer, as pool5, fc6 or fc7, instead of classes")
+	cmd.Flags().StringVarP(&inside.output, "output", "o", "", "file for --features: .npy or .safetensors")
+	cmd.Flags().StringVar(&inside.explain, "explain", "", "folder for pictures that show what speaks for the likeliest class")
 	cmd.Flags().IntVarP(&top, "topk", "k", 5, "number of classes to tell")
 	addFormat(cmd, &format, "text", "json", "jsonl", "csv")
 	addOneOf(cmd, &output, "output-type", "numbers to tell", "prob", "logit")
 	return cmd
 }
 
-func infer(cmd *cobra.Command, f *modelFlags, paths []string, top int, w predictionWriter, logits bool) error {
+// insideFlags are the flags of infer that look inside the network.
+type insideFlags struct{ layer, output, explain string }
+
+func (i *insideFlags) check(f *modelFlags) error {
+	if (i.layer != "" || i.explain != "") && f.crops != 1 {
+		return usagef("--crops %d: --features and --explain show the centre crop alone", f.crops)
+	}
+	if i.layer != "" && i.explain != "" {
+		return usagef("--features and --explain: one at a time")
+	}
+	return checkFeatures(i.layer, i.output)
+}
+
+func infer(cmd *cobra.Command, f *modelFlags, inside *insideFlags, paths []string, top int, w predictionWriter, logits bool) error {
 	src, err := collect(cmd.InOrStdin(), paths)
 	if err != nil {
 		return err
@@ -64,13 +92,27 @@ func infer(cmd *cobra.Command, f *modelFlags, paths []string, top int, w predict
 	if src.Len() == 0 {
 		return fmt.Errorf("no pictures in %s", strings.Join(paths, ", "))
 	}
+	if inside.layer != "" {
+		if _, err := layerNamed(net, inside.layer); err != nil { // before the device is opened
+			return err
+		}
+	}
 	batch := min(f.batch, src.Len())
+	if inside.explain != "" {
+		batch = f.batch // occlusion shows many versions of each
+	}
 	o, err := f.open(cmd, net, file, batch)
 	if err != nil {
 		return err
 	}
 	defer o.close()
 	warn(cmd, "protocol: %s", net.Input.Protocol(f.crops))
+	switch {
+	case inside.layer != "":
+		return inferFeatures(cmd, o, src, batch, f.workers, inside.layer, inside.output)
+	case inside.explain != "":
+		return explain(cmd, o, src, batch, inside.explain)
+	}
 	bad := 0
 	err = alexnet.Classify(cmd.Context(), o.exec, net, src, alexnet.EvalOptions{Batch: batch, Crops: f.crops, Workers: f.workers}, func(p alexnet.Prediction) error {
 		if p.Err != nil {

@@ -210,6 +210,13 @@ func settingsTOML(flags *pflag.FlagSet) string {
 		if _, err := strconv.ParseInt(value, 10, 64); f.Value.Type() == "string" || errors.Is(err, strconv.ErrRange) {
 			value = tomlString(value)
 		}
+		if list, ok := f.Value.(pflag.SliceValue); ok && f.Value.Type() == "stringSlice" {
+			words := list.GetSlice()
+			for i := range words {
+				words[i] = tomlString(words[i])
+			}
+			value = "[" + strings.Join(words, ", ") + "]"
+		}
 		fmt.Fprintf(&b, "%-18s = %s\n", keyName(f.Name), value)
 	})
 	return b.String()

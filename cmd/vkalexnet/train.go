@@ -27,6 +27,7 @@ type trainFlags struct {
 	noAugment, noDropout    bool
 	noShuffle               bool
 	solver                  alexnet.Solver
+	fineTuning              fineTuningFlags
 }
 
 func newTrain() *cobra.Command {
@@ -47,6 +48,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 		Example: `  vkalexnet train --model alexnet-small --data synthetic
   vkalexnet train --model alexnet-cifar --data cifar-10-batches-bin --epochs 30 --output-dir runs/cifar
   vkalexnet train --resume runs/cifar
+  vkalexnet train --weights runs/imagenet --data flowers --freeze conv1..conv5 --reinit fc8 --lr-mult fc8=10
   vkalexnet train -c runs/cifar/config.toml --lr 0.005 --output-dir runs/cifar-2`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error { return runTrain(cmd, f) },
@@ -90,6 +92,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.StringVar(&f.output, "output-dir", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
 	flags.IntVar(&f.checkpointSteps, "checkpoint-steps", 0, "also write last.safetensors after every so many steps, 0: after epochs only")
 	addOneOf(cmd, &f.onBadImage, "on-bad-image", "what to do about a picture that cannot be read", "skip", "fail")
+	f.fineTuning.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
 }

@@ -39,6 +39,7 @@ func (r *trainRun) openNetwork() error {
 	}
 	o.Augment, o.Dropout, o.Shuffle = !f.noAugment, !f.noDropout, !f.noShuffle
 	o.Seed, o.OnBadImage = f.seed, f.onBadImage
+	o.Balanced = f.fineTuning.balanced
 	switch {
 	case f.resume != "":
 		if err := r.restore(); err != nil {
@@ -76,6 +77,9 @@ func (r *trainRun) openNetwork() error {
 		}
 	}
 	o.Net, o.Data, o.Workers = &net, f.data, f.workers
+	if err := f.fineTuning.apply(r.cmd, o); err != nil {
+		return err
+	}
 	o.MaxSteps, o.CheckpointSteps = f.maxSteps, f.checkpointSteps
 	if f.output == "" {
 		f.output = filepath.Join("runs", net.Name+"-"+time.Now().Format("20060102-150405"))
@@ -106,6 +110,7 @@ func (r *trainRun) restore() error {
 		"no-shuffle":   func() { o.Shuffle = given.Shuffle },
 		"seed":         func() { o.Seed = given.Seed },
 		"on-bad-image": func() { o.OnBadImage = given.OnBadImage },
+		"balanced":     func() { o.Balanced = given.Balanced },
 		"data":         func() { o.Data = f.data },
 	} {
 		if flags.Lookup(name).Changed {
@@ -170,7 +175,11 @@ func (r *trainRun) openData() error {
 			warn(r.cmd, "data: %s has no validation pictures, and too few of each class to hold any out: no accuracy is measured", o.Data)
 			break
 		}
-		warn(r.cmd, "data: %s has no validation pictures of its own; %.0f %% of each class, %d pictures, are held out for it", o.Data, 100*heldOut, val.Len())
+		of := "each class"
+		if loader.Grouped(train) {
+			of = "the groups"
+		}
+		warn(r.cmd, "data: %s has no validation pictures of its own; %.0f %% of %s, %d pictures, are held out for it", o.Data, 100*heldOut, of, val.Len())
 	case err != nil:
 		return err
 	default:
@@ -211,6 +220,9 @@ func (r *trainRun) openWeights() error {
 	if err != nil {
 		return err
 	}
+	if err := r.options.Net.Reinitialise(file, r.flags.fineTuning.reinit, r.options.Seed); err != nil {
+		return usageError{err}
+	}
 	initial, err := r.options.Net.InitialParams(r.options.Seed)
 	if err != nil {
 		return err
@@ -220,6 +232,9 @@ func (r *trainRun) openWeights() error {
 			if t.Name == fresh.Name && len(t.Shape) == len(fresh.Shape) && t.Shape[0] != fresh.Shape[0] {
 				file.Tensors[i] = fresh
 				warn(r.cmd, "weights: %s has %d classes and the data %d: it starts anew", t.Name, t.Shape[0], fresh.Shape[0])
+				if r.options.Net.Frozen(t.Name) {
+					return usagef("--freeze: %s must start anew for another number of classes, and would stay at its random values", t.Name)
+				}
 			}
 		}
 	}
