@@ -46,7 +46,8 @@ var splitNames = map[string][]string{
 //     test/), or one set <class>/…, or pictures named <wnid>_….JPEG;
 //   - the same inside a .tar (read in place) or .tar.gz (read into memory);
 //   - a folder with CIFAR-10's or CIFAR-100's binary files;
-//   - a list file of lines "path label", or a folder with train.txt and val.txt.
+//   - a list file of lines "path label", or a folder with train.txt and val.txt;
+//   - a folder that WritePack has written.
 //
 // A path without splits is whole as "train"; as "val" it gives an error that
 // wraps ErrNoSplit. The classes of "val" are those of "train", in their order.
@@ -62,6 +63,12 @@ func OpenSource(path, split string) (Source, error) {
 		return nil, fmt.Errorf("open pictures: %w: give a folder, a .tar or .tar.gz of one, a list file or \"synthetic\"; %s", err, layouts)
 	}
 	if info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, packFile)); err == nil {
+			return openPack(path, split)
+		}
+		if parts, _ := filepath.Glob(filepath.Join(path, "*.pack")); len(parts) > 0 {
+			return nil, fmt.Errorf("open %s: it holds packed pictures but no %s: packing was not finished: run the same `vkalexnet pack` again", path, packFile)
+		}
 		if dir, files := findCIFAR(path); files != nil {
 			return openCIFAR(dir, files, split)
 		}

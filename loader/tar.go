@@ -287,3 +287,19 @@ func label(members []member, rest []string, dir string) ([]member, []string, err
 	}
 	return kept, classes, nil
 }
+
+// Encoded reads a member into buf.
+func (a *archive) Encoded(i int, buf []byte) ([]byte, error) {
+	m := &a.members[i]
+	if a.file == nil {
+		return append(buf[:0], m.data...), nil
+	}
+	if m.size > maxFileBytes {
+		return nil, fmt.Errorf("read %s: it has %d bytes: the most read is %d", a.Name(i), m.size, int64(maxFileBytes))
+	}
+	data := grow(&buf, int(m.size))
+	if _, err := a.file.ReadAt(data, m.offset); err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Name(i), err)
+	}
+	return data, nil
+}
