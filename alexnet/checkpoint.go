@@ -49,8 +49,11 @@ type TrainState struct {
 	// Data says where the training pictures came from; Images is their number.
 	Data   string `json:"data"`
 	Images int    `json:"images"`
-	// Device is where the run was computed: another one gives other bits.
-	Device string `json:"device"`
+	// Device is where the run was computed: another one gives other bits. So
+	// does another Decoder of the pictures' files ("" where they are no files, or
+	// in checkpoints from before it was kept).
+	Device  string `json:"device"`
+	Decoder string `json:"decoder"`
 }
 
 // Names in a run's folder.
@@ -113,6 +116,9 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 	fields := map[string]json.RawMessage{}
 	for _, k := range keys(want) {
 		v, ok := metadata[k]
+		if !ok && k == "decoder" {
+			continue
+		}
 		if !ok {
 			return s, fmt.Errorf("its metadata has no %q", k)
 		}

@@ -31,7 +31,8 @@ type few struct {
 	n int
 }
 
-func (f few) Len() int { return f.n }
+func (f few) Len() int                         { return f.n }
+func (f few) Inner(i int) (loader.Source, int) { return f.Source, i }
 
 // loader measures the way of pictures from the disk to a batch.
 func (b *benchmark) loader() error {

@@ -96,6 +96,7 @@ func evaluate(cmd *cobra.Command, f *modelFlags, data string) (*alexnet.EvalResu
 	if src, err = withLabelsOf(net, src); err != nil {
 		return nil, nil, err
 	}
+	sayDecoder(cmd, src)
 	batch := min(f.batch, src.Len())
 	o, err := f.open(cmd, net, file, batch)
 	if err != nil {
