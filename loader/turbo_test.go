@@ -84,7 +84,7 @@ func TestScaledDCTKeepsQuality(t *testing.T) {
 	needTurbo(t)
 	data, err := os.ReadFile(sharedData(t, "imagenet-samples.tar"))
 	require.NoError(t, err)
-	members, err := indexTar(bytes.NewReader(data))
+	members, err := indexTar(bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err)
 	d := newTurboDecoder()
 	scaled, worst := 0, math.Inf(1)
@@ -133,7 +133,7 @@ func BenchmarkStoreEncoded(b *testing.B) {
 	var files [][]byte
 	for i := range a.members {
 		data := make([]byte, a.members[i].size)
-		_, err := a.file.ReadAt(data, a.members[i].offset)
+		_, err := a.files[0].ReadAt(data, a.members[i].offset)
 		require.NoError(b, err)
 		files = append(files, data)
 	}
