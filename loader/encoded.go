@@ -90,7 +90,7 @@ func store(dst []byte, src Source, i int, in Input) error {
 	switch s := inner.(type) {
 	case *Pack:
 		if s.index.Size == in.Stored {
-			return s.copy(at, dst)
+			return s.Read(at, dst)
 		}
 	case Encoded:
 		buf := buffers.Get().(*[]byte)

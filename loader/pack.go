@@ -489,9 +489,19 @@ func (p *Pack) Close() error {
 	return err
 }
 
-// copy writes the bytes of picture i to dst, [size, size, 3], and checks them
-// the first time.
-func (p *Pack) copy(i int, dst []byte) error {
+// Forget compares the checksum of each picture again when it is next read.
+func (p *Pack) Forget() {
+	for i := range p.checked {
+		p.checked[i].Store(false)
+	}
+}
+
+// Read writes the bytes of picture i to dst, [Size, Size, 3], and compares their
+// checksum the first time.
+func (p *Pack) Read(i int, dst []byte) error {
+	if want := p.index.Size * p.index.Size * 3; len(dst) != want {
+		return fmt.Errorf("read packed picture %s: %d bytes do not hold its %d", p.names[i], len(dst), want)
+	}
 	k := sort.SearchInts(p.first, i+1) - 1
 	if _, err := p.shards[k].ReadAt(dst, packHeader+int64(i-p.first[k])*int64(len(dst))); err != nil {
 		return fmt.Errorf("read packed picture %s: %w", p.names[i], err)
@@ -510,7 +520,7 @@ func (p *Pack) copy(i int, dst []byte) error {
 func (p *Pack) Open(i int) (image.Image, error) {
 	n := p.index.Size * p.index.Size
 	pixels := make([]byte, 3*n)
-	if err := p.copy(i, pixels); err != nil {
+	if err := p.Read(i, pixels); err != nil {
 		return nil, err
 	}
 	img := image.NewRGBA(image.Rect(0, 0, p.index.Size, p.index.Size))

@@ -80,8 +80,8 @@ func TestPackNoticesDamage(t *testing.T) {
 	change(packHeader + 5*8*8*3 + 7) // a pixel: one bad picture
 	p, err := openPack(dir, "train")
 	require.NoError(t, err)
-	require.ErrorContains(t, p.copy(5, make([]byte, 8*8*3)), "train-00000.pack is damaged")
-	require.NoError(t, p.copy(4, make([]byte, 8*8*3)))
+	require.ErrorContains(t, p.Read(5, make([]byte, 8*8*3)), "train-00000.pack is damaged")
+	require.NoError(t, p.Read(4, make([]byte, 8*8*3)))
 	require.NoError(t, p.Close())
 	change(len(whole) - packTrailer - 1) // the list of pictures
 	_, err = openPack(dir, "train")
@@ -138,7 +138,7 @@ func BenchmarkPack(b *testing.B) {
 	dst := make([]byte, 64*256*256*3)
 	b.SetBytes(256 * 256 * 3)
 	for i := range b.N {
-		require.NoError(b, p.copy(i*37%p.Len(), dst[i%64*256*256*3:][:256*256*3]))
+		require.NoError(b, p.Read(i*37%p.Len(), dst[i%64*256*256*3:][:256*256*3]))
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")
 }
