@@ -51,8 +51,11 @@ type TrainState struct {
 	Images int    `json:"images"`
 	// Balanced says that pictures were drawn alike from all classes.
 	Balanced bool `json:"balanced,omitempty"`
-	// Device is where the run was computed: another one gives other bits.
-	Device string `json:"device"`
+	// Device is where the run was computed: another one gives other bits. So
+	// does another Decoder of the pictures' files ("" where they are no files, or
+	// in checkpoints from before it was kept).
+	Device  string `json:"device"`
+	Decoder string `json:"decoder"`
 }
 
 // Names in a run's folder.
@@ -113,10 +116,10 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 		return s, err
 	}
 	fields := map[string]json.RawMessage{}
-	const optional = "balanced"
-	for _, k := range append(keys(want), optional) {
+	optional := []string{"balanced", "decoder"} // not in the checkpoints of before
+	for _, k := range slices.Compact(slices.Sorted(slices.Values(append(keys(want), optional...)))) {
 		v, ok := metadata[k]
-		if !ok && k == optional {
+		if !ok && slices.Contains(optional, k) {
 			continue
 		}
 		if !ok {

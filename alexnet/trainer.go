@@ -153,7 +153,7 @@ func NewTrainer(opt Options) (*Trainer, error) {
 	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
 	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced}
+		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, Decoder: loader.DecoderOf(opt.Train)}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
 		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
@@ -212,7 +212,7 @@ func (t *Trainer) resume(was TrainState) {
 	now := t.state
 	t.state = was
 	t.state.Augment, t.state.Dropout, t.state.OnBadImage = now.Augment, now.Dropout, now.OnBadImage
-	t.state.Data, t.state.Device = now.Data, now.Device
+	t.state.Data, t.state.Device, t.state.Decoder = now.Data, now.Device, now.Decoder
 	t.schedule.SetState(was.Schedule)
 	t.lastStep = was.Step
 }
@@ -312,6 +312,9 @@ func (t *Trainer) prepare() error {
 
 func (t *Trainer) setParams() error {
 	if c := t.opt.Resume; c != nil {
+		if d := c.State.Decoder; d != "" && d != t.state.Decoder {
+			t.report(Event{Kind: "note", Note: fmt.Sprintf("WARNING: the run's pictures were decoded by %q until now: with %q it goes on, but not with the same bits (VKALEXNET_JPEG chooses: auto, turbo, go)", d, t.state.Decoder)})
+		}
 		if d := c.State.Device; d != t.state.Device {
 			t.report(Event{Kind: "note", Note: fmt.Sprintf("the checkpoint was computed on %q: on %q the run goes on, but not with the same bits", d, t.state.Device)})
 		}

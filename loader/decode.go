@@ -108,6 +108,11 @@ func decode(data []byte, most int) (img image.Image, err error) {
 	if c.Width < 1 || c.Height < 1 || c.Width > most/c.Height {
 		return nil, fmt.Errorf("%s header claims %d×%d pixels: between 1 and %d in all are read", f.name, c.Width, c.Height, most)
 	}
+	if f.name == "JPEG" {
+		if img, err := turboJPEG(data, most); err == nil {
+			return img, nil
+		}
+	}
 	img, err = f.decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s of %d×%d pixels in %d bytes: %w", f.name, c.Width, c.Height, len(data), err)

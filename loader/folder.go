@@ -159,6 +159,9 @@ func readClasses(root string, classes, loose []string, needAll bool) (*folder, e
 			return nil, fmt.Errorf("open %s: no class folders and no pictures in it: %s", root, layouts)
 		}
 		names, other := flatClasses(loose)
+		if isValidation(other) {
+			return readValidation(root, loose)
+		}
 		if other != "" {
 			return nil, fmt.Errorf("open %s: no classes: %d pictures lie directly in it, and %q does not begin with a WordNet id: %s",
 				root, len(loose), other, layouts)

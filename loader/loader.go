@@ -85,6 +85,12 @@ func NewLoader(src Source, in Input, opt Options) (*Loader, error) {
 		return nil, fmt.Errorf("load pictures: the batch size is %d: it must be at least 1", opt.Batch)
 	}
 	in = in.WithDefaults()
+	inner, _ := Inner(src, 0)
+	if p, ok := inner.(*Pack); ok {
+		if err := p.fits(in); err != nil {
+			return nil, fmt.Errorf("load pictures: %w", err)
+		}
+	}
 	if int64(opt.Batch) > math.MaxInt/int64(prefetch*3*in.Stored*in.Stored) {
 		return nil, fmt.Errorf("load pictures: a batch of %d pictures of %d×%d is too large", opt.Batch, in.Stored, in.Stored)
 	}
@@ -308,11 +314,7 @@ func (l *Loader) pixels(index int, dst []byte) *BadImage {
 	if l.cache.get(index, dst) {
 		return nil
 	}
-	img, err := l.src.Open(index)
-	if err == nil {
-		err = Store(dst, img, l.in.Stored, l.in.Resize)
-	}
-	if err != nil {
+	if err := store(dst, l.src, index, l.in); err != nil {
 		bad := &BadImage{index, l.src.Name(index), err}
 		l.bad.Store(index, bad)
 		return bad

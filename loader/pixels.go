@@ -5,15 +5,6 @@ import (
 	"image/color"
 )
 
-// ycbcrToRGB converts a row of full-range (JFIF) YCbCr to interleaved RGB.
-func ycbcrToRGB(dst, luma, cb, cr []byte) {
-	cb, cr = cb[:len(luma)], cr[:len(luma)]
-	for i, v := range luma {
-		o := dst[3*i:][:3]
-		o[0], o[1], o[2] = color.YCbCrToRGB(v, cb[i], cr[i])
-	}
-}
-
 // rowReader returns a function that writes row y of img, counted from its top,
 // to dst as interleaved RGB bytes over black.
 func rowReader(img image.Image) func(dst []byte, y int) {

@@ -1,9 +1,16 @@
 package loader
 
+/*
+#cgo CFLAGS: -O3
+#include "resize.h"
+*/
+import "C"
+
 import (
 	"fmt"
 	"image"
 	"math"
+	"runtime"
 	"sync"
 )
 
@@ -51,18 +58,16 @@ type span struct {
 	origin, scale float64
 }
 
-// Weights are fixed-point numbers that add up to 1<<weightBits. Rows scaled in
-// one direction keep 7 bits below the byte; both passes fit 32 bits.
-const (
-	weightBits = 15
-	rowBits    = 7
-)
+// Weights are fixed-point numbers that add up to 1<<weightBits. What is scaled
+// in one direction keeps 7 bits below the byte, so all factors fit 16 bits and
+// their sums 32.
+const weightBits = C.RESIZE_WEIGHT_BITS
 
 // axis holds, for each output pixel, the first of the source pixels that count
 // and their weights [len(first), taps]; some may be 0.
 type axis struct {
 	first   []int32
-	weights []int32
+	weights []int16
 	taps    int
 	lo, hi  int // the range of source pixels that are read
 }
@@ -79,7 +84,7 @@ func newAxis(s span, src int) axis {
 		_, from, to := reach(i)
 		a.taps = max(a.taps, to-from)
 	}
-	a.weights = make([]int32, s.n*a.taps)
+	a.weights = make([]int16, s.n*a.taps)
 	tent := make([]float64, a.taps)
 	for i := range s.n {
 		centre, from, _ := reach(i)
@@ -90,10 +95,10 @@ func newAxis(s span, src int) axis {
 			sum += tent[k]
 		}
 		// Rounding must not change the sum: a flat picture stays flat.
-		left, largest := int32(1)<<weightBits, 0
+		left, largest := int16(1)<<weightBits, 0
 		weights := a.weights[i*a.taps:][:a.taps]
 		for k, w := range tent {
-			weights[k] = int32(math.Round(w / sum * (1 << weightBits)))
+			weights[k] = int16(math.Round(w / sum * (1 << weightBits)))
 			left -= weights[k]
 			if w > tent[largest] {
 				largest = k
@@ -106,12 +111,24 @@ func newAxis(s span, src int) axis {
 	return a
 }
 
+// padded fills every output's weights up with zeros to the number that the
+// horizontal pass takes at once.
+func (a axis) padded() axis {
+	taps := ceilDiv(a.taps, C.RESIZE_GROUP) * C.RESIZE_GROUP
+	weights := make([]int16, len(a.first)*taps)
+	for i := range a.first {
+		copy(weights[i*taps:], a.weights[i*a.taps:][:a.taps])
+	}
+	a.weights, a.taps = weights, taps
+	return a
+}
+
 // scratch is a worker's memory between pictures.
 type scratch struct {
 	row    []byte
-	rows   []uint16
-	sum    []int32
-	planes [3][]byte
+	whole  [3][]byte // the source's colours apart
+	planes [3][]byte // the same, scaled
+	line   []int16   // one row between the passes
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -124,7 +141,9 @@ func grow[T any](s *[]T, n int) []T {
 	return *s
 }
 
-// scaleTo writes the spans x and y of img to dst, rows stride bytes apart.
+// scaleTo writes the spans x and y of img to dst, rows stride bytes apart. All
+// pictures are scaled as planes: YCbCr in its own three, others in red, green
+// and blue.
 func scaleTo(dst []byte, stride int, img image.Image, x, y span) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
@@ -136,148 +155,96 @@ func scaleTo(dst []byte, stride int, img image.Image, x, y span) {
 			return
 		}
 	case *image.Gray:
-		ax, ay := newAxis(x, b.Dx()), newAxis(y, b.Dy())
 		plane := grow(&s.planes[0], x.n*y.n)
-		s.scalePlane(plane, src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, ax, ay)
-		for j := range y.n {
-			out := dst[j*stride:][:3*x.n]
-			for i, v := range plane[j*x.n:][:x.n] {
-				out[3*i], out[3*i+1], out[3*i+2] = v, v, v
-			}
-		}
+		s.scalePlane(plane, src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, b.Dy(), newAxis(x, b.Dx()).padded(), newAxis(y, b.Dy()))
+		interleave(dst, stride, x.n, y.n, plane, plane, plane)
 		return
 	}
-	ax, ay := newAxis(x, b.Dx()), newAxis(y, b.Dy())
-	width := 3 * x.n
-	rows := grow(&s.rows, (ay.hi-ay.lo)*width)
-	row := grow(&s.row, 3*b.Dx())
+	ax, ay := newAxis(x, b.Dx()).padded(), newAxis(y, b.Dy())
+	w := b.Dx()
+	row := grow(&s.row, 3*w)
+	for c := range s.whole {
+		grow(&s.whole[c], w*b.Dy())
+		grow(&s.planes[c], x.n*y.n)
+	}
 	read := rowReader(img)
 	for r := ay.lo; r < ay.hi; r++ {
 		read(row, r)
-		out := rows[(r-ay.lo)*width:][:width]
-		for i, first := range ax.first {
-			p := row[3*first:]
-			var red, green, blue int32
-			for k, w := range ax.weights[i*ax.taps:][:ax.taps] {
-				q := p[3*k:][:3]
-				red += w * int32(q[0])
-				green += w * int32(q[1])
-				blue += w * int32(q[2])
-			}
+		red, green, blue := s.whole[0][r*w:][:w], s.whole[1][r*w:][:w], s.whole[2][r*w:][:w]
+		for i := range red {
+			p := row[3*i:][:3]
+			red[i], green[i], blue[i] = p[0], p[1], p[2]
+		}
+	}
+	for c := range s.planes {
+		s.scalePlane(s.planes[c], s.whole[c], w, b.Dy(), ax, ay)
+	}
+	interleave(dst, stride, x.n, y.n, s.planes[0], s.planes[1], s.planes[2])
+}
+
+// interleave puts three planes of width × height together to RGB.
+func interleave(dst []byte, stride, width, height int, red, green, blue []byte) {
+	for j := range height {
+		out := dst[j*stride:][:3*width]
+		r, g, b := red[j*width:][:width], green[j*width:][:width], blue[j*width:][:width]
+		for i := range r {
 			o := out[3*i:][:3]
-			o[0], o[1], o[2] = toRow(red), toRow(green), toRow(blue)
+			o[0], o[1], o[2] = r[i], g[i], b[i]
 		}
 	}
-	s.columns(dst, stride, width, ay)
 }
 
-func toRow(sum int32) uint16 {
-	return uint16((sum + 1<<(weightBits-rowBits-1)) >> (weightBits - rowBits))
-}
-
-// scalePlane scales one plane of bytes to dst [len(ay), len(ax)].
-func (s *scratch) scalePlane(dst, src []byte, stride int, ax, ay axis) {
-	width := len(ax.first)
-	rows := grow(&s.rows, (ay.hi-ay.lo)*width)
-	for r := ay.lo; r < ay.hi; r++ {
-		row := src[r*stride:]
-		out := rows[(r-ay.lo)*width:][:width]
-		// Two and three taps are what usual photographs need.
-		switch w := ax.weights; ax.taps {
-		case 2:
-			for i, first := range ax.first {
-				p, w := row[first:][:2], w[2*i:][:2]
-				out[i] = toRow(w[0]*int32(p[0]) + w[1]*int32(p[1]))
-			}
-		case 3:
-			for i, first := range ax.first {
-				p, w := row[first:][:3], w[3*i:][:3]
-				out[i] = toRow(w[0]*int32(p[0]) + w[1]*int32(p[1]) + w[2]*int32(p[2]))
-			}
-		default:
-			for i, first := range ax.first {
-				w := w[i*ax.taps:][:ax.taps]
-				p := row[first:][:len(w)]
-				var sum int32
-				for k, w := range w {
-					sum += w * int32(p[k])
-				}
-				out[i] = toRow(sum)
-			}
-		}
+// scalePlane scales one plane of bytes, height rows of which are stride apart,
+// to dst [len(y), len(x)]: first down the columns, then along the rows.
+func (s *scratch) scalePlane(dst, src []byte, stride, height int, x, y axis) {
+	if x.lo < 0 || y.lo < 0 || x.hi > stride || y.hi > height || len(src) < (height-1)*stride+x.hi || len(dst) < len(x.first)*len(y.first) {
+		panic(fmt.Sprintf("loader: a plane of %d bytes, %d rows of %d, does not hold columns %d..%d and rows %d..%d", len(src), height, stride, x.lo, x.hi, y.lo, y.hi))
 	}
-	s.columns(dst, width, width, ay)
+	line := grow(&s.line, x.hi-x.lo+C.RESIZE_GROUP)
+	var pinned runtime.Pinner
+	defer pinned.Unpin()
+	cx, cy := x.pin(&pinned), y.pin(&pinned)
+	C.resize_plane((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&src[0]), C.int(stride), &cx, &cy, (*C.int16_t)(&line[0]))
 }
 
-// columns is the second pass: it combines s.rows into rows of dst.
-func (s *scratch) columns(dst []byte, stride, width int, ay axis) {
-	const (
-		shift = weightBits + rowBits
-		half  = 1 << (shift - 1)
-	)
-	sum := grow(&s.sum, width)
-	for j, first := range ay.first {
-		weights := ay.weights[j*ay.taps:][:ay.taps]
-		row := func(k int) []uint16 { return s.rows[(int(first)-ay.lo+k)*width:][:width] }
-		out := dst[j*stride:][:width]
-		switch ay.taps {
-		case 2:
-			w0, w1, r0, r1 := weights[0], weights[1], row(0)[:len(out)], row(1)[:len(out)]
-			for i := range out {
-				out[i] = byte((w0*int32(r0[i]) + w1*int32(r1[i]) + half) >> shift)
-			}
-		case 3:
-			w0, w1, w2 := weights[0], weights[1], weights[2]
-			r0, r1, r2 := row(0)[:len(out)], row(1)[:len(out)], row(2)[:len(out)]
-			for i := range out {
-				out[i] = byte((w0*int32(r0[i]) + w1*int32(r1[i]) + w2*int32(r2[i]) + half) >> shift)
-			}
-		default:
-			for i := range sum {
-				sum[i] = half
-			}
-			for k, w := range weights {
-				for i, v := range row(k)[:len(sum)] {
-					sum[i] += w * int32(v)
-				}
-			}
-			for i, v := range sum {
-				out[i] = byte(v >> shift)
-			}
-		}
-	}
+// pin describes the axis to C for as long as the pinner holds it.
+func (a axis) pin(p *runtime.Pinner) C.resize_axis {
+	p.Pin(&a.first[0])
+	p.Pin(&a.weights[0])
+	return C.resize_axis{first: (*C.int32_t)(&a.first[0]), weights: (*C.int16_t)(&a.weights[0]),
+		n: C.int32_t(len(a.first)), taps: C.int32_t(a.taps), lo: C.int32_t(a.lo), hi: C.int32_t(a.hi)}
+}
+
+// ycbcrToRGB converts a row of full-range (JFIF) YCbCr to interleaved RGB.
+func ycbcrToRGB(dst, luma, cb, cr []byte) {
+	n := len(luma)
+	cb, cr, dst = cb[:n], cr[:n], dst[:3*n]
+	C.resize_ycbcr((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&luma[0]), (*C.uint8_t)(&cb[0]), (*C.uint8_t)(&cr[0]), C.int(n))
 }
 
 // scaleYCbCr scales the three planes, each from its own resolution, and
 // converts the result.
 func (s *scratch) scaleYCbCr(dst []byte, stride int, img *image.YCbCr, x, y span) {
 	w, h := img.Rect.Dx(), img.Rect.Dy()
-	subX, subY := 1, 1
-	switch img.SubsampleRatio {
-	case image.YCbCrSubsampleRatio422:
-		subX = 2
-	case image.YCbCrSubsampleRatio420:
-		subX, subY = 2, 2
-	case image.YCbCrSubsampleRatio440:
-		subY = 2
-	case image.YCbCrSubsampleRatio411:
-		subX = 4
-	case image.YCbCrSubsampleRatio410:
-		subX, subY = 4, 2
-	}
-	ax, ay := newAxis(x, w), newAxis(y, h)
+	subX, subY := subsampling(img.SubsampleRatio)
+	ax, ay := newAxis(x, w).padded(), newAxis(y, h)
 	cx, cy := ax, ay
 	if subX > 1 {
-		cx = newAxis(span{x.n, x.origin / float64(subX), x.scale / float64(subX)}, (w+subX-1)/subX)
+		cx = newAxis(span{x.n, x.origin / float64(subX), x.scale / float64(subX)}, ceilDiv(w, subX)).padded()
 	}
 	if subY > 1 {
-		cy = newAxis(span{y.n, y.origin / float64(subY), y.scale / float64(subY)}, (h+subY-1)/subY)
+		cy = newAxis(span{y.n, y.origin / float64(subY), y.scale / float64(subY)}, ceilDiv(h, subY))
 	}
 	n := x.n * y.n
 	luma, cb, cr := grow(&s.planes[0], n), grow(&s.planes[1], n), grow(&s.planes[2], n)
-	s.scalePlane(luma, img.Y, img.YStride, ax, ay)
-	s.scalePlane(cb, img.Cb, img.CStride, cx, cy)
-	s.scalePlane(cr, img.Cr, img.CStride, cx, cy)
+	ch := ceilDiv(h, subY)
+	s.scalePlane(luma, img.Y, img.YStride, h, ax, ay)
+	s.scalePlane(cb, img.Cb, img.CStride, ch, cx, cy)
+	s.scalePlane(cr, img.Cr, img.CStride, ch, cx, cy)
+	if stride == 3*x.n {
+		ycbcrToRGB(dst[:3*n], luma, cb, cr)
+		return
+	}
 	for j := range y.n {
 		ycbcrToRGB(dst[j*stride:][:3*x.n], luma[j*x.n:][:x.n], cb[j*x.n:][:x.n], cr[j*x.n:][:x.n])
 	}

@@ -215,3 +215,26 @@ func BenchmarkImageNet(b *testing.B) {
 		})
 	}
 }
+
+// Every triple of bytes converts to Go's own bits.
+func TestYCbCrToRGBIsGos(t *testing.T) {
+	luma, cb, cr := make([]byte, 256), make([]byte, 256), make([]byte, 256)
+	got := make([]byte, 3*256)
+	for i := range luma {
+		luma[i] = byte(i)
+	}
+	for b := range 256 {
+		for r := range 256 {
+			for i := range luma {
+				cb[i], cr[i] = byte(b), byte(r)
+			}
+			ycbcrToRGB(got, luma, cb, cr)
+			for i := range luma {
+				red, green, blue := color.YCbCrToRGB(luma[i], cb[i], cr[i])
+				if got[3*i] != red || got[3*i+1] != green || got[3*i+2] != blue {
+					t.Fatalf("YCbCr %d %d %d: got %v, want %d %d %d", i, b, r, got[3*i:3*i+3], red, green, blue)
+				}
+			}
+		}
+	}
+}

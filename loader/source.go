@@ -47,7 +47,13 @@ var splitNames = map[string][]string{
 //   - the same inside a .tar (read in place) or .tar.gz (read into memory);
 //   - a folder with CIFAR-10's or CIFAR-100's binary files;
 //   - a list file of lines "path label" (or, with tabs between, "path label
-//     group": see Split), or a folder with train.txt and val.txt.
+//     group": see Split), or a folder with train.txt and val.txt;
+//   - a folder that WritePack has written;
+//   - a folder with ILSVRC2012_img_train.tar (a tar of tars), _img_val.tar and the
+//     devkit, or Kaggle's ILSVRC/Data/CLS-LOC with LOC_val_solution.csv;
+//   - WebDataset shards: one .tar, a folder of them, or a pattern of their paths
+//     such as "shards/train-{000..146}.tar". Those with val, validation or test in
+//     their names are "val".
 //
 // A path without splits is whole as "train"; as "val" it gives an error that
 // wraps ErrNoSplit. The classes of "val" are those of "train", in their order.
@@ -59,15 +65,39 @@ func OpenSource(path, split string) (Source, error) {
 		return openSynthetic(path, split)
 	}
 	info, err := os.Stat(path)
+	if err != nil && strings.ContainsAny(path, "{*?") {
+		paths, err := expandShards(path)
+		if err != nil {
+			return nil, fmt.Errorf("open pictures: %w", err)
+		}
+		return openShards(path, paths, split)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open pictures: %w: give a folder, a .tar or .tar.gz of one, a list file or \"synthetic\"; %s", err, layouts)
 	}
 	if info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, packFile)); err == nil {
+			return openPack(path, split)
+		}
+		if parts, _ := filepath.Glob(filepath.Join(path, "*.pack")); len(parts) > 0 {
+			return nil, fmt.Errorf("open %s: it holds packed pictures but no %s: packing was not finished: run the same `vkalexnet pack` again", path, packFile)
+		}
 		if dir, files := findCIFAR(path); files != nil {
 			return openCIFAR(dir, files, split)
 		}
 		if _, err := os.Stat(filepath.Join(path, "train.txt")); err == nil {
 			return openListFolder(path, split)
+		}
+		if kaggle := filepath.Join(path, "ILSVRC", "Data", "CLS-LOC"); isDir(kaggle) {
+			return openFolder(kaggle, split)
+		}
+		if isFile(filepath.Join(path, imagenetTrain)) || isFile(filepath.Join(path, imagenetVal)) {
+			return openImageNet(path, split)
+		}
+		if dirs, pictures, _ := list(path); len(dirs) == 0 && len(pictures) == 0 {
+			if shards, _ := filepath.Glob(filepath.Join(path, "*.tar")); len(shards) > 0 {
+				return openShards(path, shards, split)
+			}
 		}
 		return openFolder(path, split)
 	}
@@ -76,13 +106,25 @@ func OpenSource(path, split string) (Source, error) {
 		return nil, err
 	}
 	switch kind {
-	case "tar", "tar.gz":
-		return openTar(path, split, kind == "tar.gz")
+	case "tar":
+		return openShards(path, []string{path}, split)
+	case "tar.gz":
+		return openTar(path, split, true)
 	}
 	if split == "val" {
 		return nil, fmt.Errorf("open %s as val: a list file is one set: %w", path, ErrNoSplit)
 	}
 	return openList(path, nil)
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // fileKind tells "tar", "tar.gz" and "list" apart by the file's first bytes.

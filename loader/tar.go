@@ -10,22 +10,29 @@ import (
 	"io"
 	"os"
 	"path"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // member is a picture in an archive: a range of the file, or its bytes.
 type member struct {
 	path         string
 	label        int32
+	file         int // which of the archive's files
 	offset, size int64
 	data         []byte
+	text         string // what a .cls member holds
+	damage       string // what is wrong where a picture should be
 }
 
-// archive is a set of pictures in a tar file.
+// archive is a set of pictures in tar files.
 type archive struct {
-	path    string
-	file    *os.File // nil when the members are in memory
+	paths   []string
+	files   []*os.File // none when the members are in memory
 	classes []string
 	members []member
 }
@@ -33,19 +40,15 @@ type archive struct {
 func (a *archive) Len() int          { return len(a.members) }
 func (a *archive) Classes() []string { return a.classes }
 func (a *archive) Label(i int) int   { return int(a.members[i].label) }
-func (a *archive) Name(i int) string { return a.path + "/" + a.members[i].path }
+func (a *archive) Name(i int) string {
+	m := &a.members[i]
+	return a.paths[m.file] + "/" + m.path
+}
 
 func (a *archive) Open(i int) (image.Image, error) {
-	m := &a.members[i]
-	data := m.data
-	if a.file != nil {
-		if m.size > maxFileBytes {
-			return nil, fmt.Errorf("read %s: it has %d bytes: the most read is %d", a.Name(i), m.size, int64(maxFileBytes))
-		}
-		data = make([]byte, m.size)
-		if _, err := a.file.ReadAt(data, m.offset); err != nil {
-			return nil, fmt.Errorf("read %s: %w", a.Name(i), err)
-		}
+	data, err := a.Encoded(i, nil)
+	if err != nil {
+		return nil, err
 	}
 	img, err := decode(data, maxPixels)
 	if err != nil {
@@ -54,70 +57,219 @@ func (a *archive) Open(i int) (image.Image, error) {
 	return img, nil
 }
 
-// Close closes the archive's file.
-func (a *archive) Close() error {
-	if a.file == nil {
-		return nil
+// Encoded reads a member into buf.
+func (a *archive) Encoded(i int, buf []byte) ([]byte, error) {
+	m := &a.members[i]
+	if m.damage != "" {
+		return nil, fmt.Errorf("read %s: %s", a.Name(i), m.damage)
 	}
-	return a.file.Close()
+	if len(a.files) == 0 {
+		return append(buf[:0], m.data...), nil
+	}
+	if m.size > maxFileBytes {
+		return nil, fmt.Errorf("read %s: it has %d bytes: the most read is %d", a.Name(i), m.size, int64(maxFileBytes))
+	}
+	data := grow(&buf, int(m.size))
+	if _, err := a.files[m.file].ReadAt(data, m.offset); err != nil {
+		return nil, fmt.Errorf("read %s: %w", a.Name(i), err)
+	}
+	return data, nil
+}
+
+// Close closes the archive's files.
+func (a *archive) Close() error {
+	var err error
+	for _, f := range a.files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 func openTar(name, split string, compressed bool) (Source, error) {
+	if !compressed {
+		a, err := indexTars([]string{name})
+		if err != nil {
+			return nil, err
+		}
+		if err := a.choose(split); err != nil {
+			a.Close()
+			return nil, fmt.Errorf("read archive %s: %w", name, err)
+		}
+		return a, nil
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	a := &archive{path: name}
-	if compressed {
-		a.members, err = readTarGz(f)
-		f.Close()
-	} else {
-		a.file = f
-		a.members, err = indexTar(f)
-	}
-	if err == nil {
+	defer f.Close()
+	a := &archive{paths: []string{name}}
+	if a.members, err = readTarGz(f); err == nil {
 		err = a.choose(split)
 	}
 	if err != nil {
-		a.Close()
 		return nil, fmt.Errorf("read archive %s: %w", name, err)
 	}
 	return a, nil
 }
 
-// indexTar lists the pictures of an uncompressed archive by their offsets.
-func indexTar(r io.ReadSeeker) ([]member, error) {
-	end, err := r.Seek(0, io.SeekEnd)
-	if err != nil {
+// indexTars opens uncompressed archives and lists their members, several
+// archives at once.
+func indexTars(paths []string) (*archive, error) {
+	a := &archive{paths: paths}
+	for _, p := range paths {
+		f, err := os.Open(p)
+		if err != nil {
+			a.Close()
+			return nil, fmt.Errorf("open archive: %w", err)
+		}
+		a.files = append(a.files, f)
+	}
+	lists := make([][]member, len(paths))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for k, f := range a.files {
+		group.Go(func() error {
+			var err error
+			if lists[k], err = cachedIndex(f); err != nil {
+				return fmt.Errorf("read archive %s: %w", paths[k], err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		a.Close()
 		return nil, err
 	}
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return nil, err
+	for k, list := range lists {
+		for _, m := range list {
+			m.file = k
+			a.members = append(a.members, m)
+		}
 	}
+	return a, nil
+}
+
+// indexTar lists the pictures of an uncompressed archive by their offsets, and
+// those of the archives in it (as ILSVRC2012's) as of folders. A damaged header
+// between others becomes a member that cannot be read.
+func indexTar(r io.ReaderAt, size int64) ([]member, error) {
+	return scanTar(r, 0, size, "", 0)
+}
+
+func scanTar(r io.ReaderAt, from, end int64, prefix string, depth int) ([]member, error) {
 	var members []member
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if err == io.EOF {
+	damaged := func(at int64, what error) {
+		members = append(members, member{path: fmt.Sprintf("%sdamaged-at-byte-%d", prefix, at), offset: at, damage: fmt.Sprintf("the archive is damaged at byte %d: %v", at, what)})
+		if n := len(members); n > 1 && prefix == "" { // in the class of the one before
+			members[n-1].path = path.Join(path.Dir(members[n-2].path), members[n-1].path)
+		}
+	}
+	for {
+		section := io.NewSectionReader(r, from, end-from)
+		err := scanHeaders(section, from, end, func(h *tar.Header, at int64) error {
+			p, ok := memberPath(h)
+			switch {
+			case !ok:
+			case at+h.Size > end && depth == 0:
+				return fmt.Errorf("%s has %d bytes at offset %d, but the file ends at %d: it is incomplete", h.Name, h.Size, at, end)
+			case h.Size < 0 || at+h.Size > end:
+				damaged(at, fmt.Errorf("%s reaches beyond its end", h.Name))
+			case strings.HasSuffix(p, ".tar") && depth < 2:
+				inner, err := scanTar(r, at, at+h.Size, prefix+strings.TrimSuffix(p, ".tar")+"/", depth+1)
+				if err != nil {
+					return err
+				}
+				members = append(members, inner...)
+			case strings.HasSuffix(p, ".cls"):
+				text := make([]byte, min(h.Size, 64))
+				if _, err := r.ReadAt(text, at); err != nil {
+					return err
+				}
+				members = append(members, member{path: prefix + p, offset: at, size: h.Size, text: strings.TrimSpace(string(text))})
+			case IsPicture(p):
+				members = append(members, member{path: prefix + p, offset: at, size: h.Size})
+			}
+			return nil
+		})
+		if err == nil {
 			return members, nil
 		}
-		if err != nil {
+		at, _ := section.Seek(0, io.SeekCurrent)
+		at += from
+		next := int64(-1)
+		if errors.Is(err, tar.ErrHeader) && (len(members) > 0 || depth > 0) {
+			next = nextHeader(r, at, end)
+		}
+		switch {
+		case next >= 0:
+			damaged(max(from, at-tarBlock), err)
+			from = next
+		case depth > 0:
+			damaged(max(from, at-tarBlock), err)
+			return members, nil
+		default:
 			return nil, fmt.Errorf("after %d pictures: %w: is the file complete?", len(members), err)
 		}
-		p, ok := memberPath(h)
-		if !ok {
-			continue
-		}
-		// The reader takes whole blocks from r, so that r stands where the
-		// member's bytes begin.
-		at, err := r.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return nil, err
-		}
-		if h.Size < 0 || h.Size > end-at {
-			return nil, fmt.Errorf("%s has %d bytes at offset %d, but the file ends at %d: it is incomplete", h.Name, h.Size, at, end)
-		}
-		members = append(members, member{path: p, offset: at, size: h.Size})
 	}
+}
+
+// scanHeaders calls each with every header and where its member begins.
+func scanHeaders(section *io.SectionReader, from, end int64, each func(h *tar.Header, at int64) error) error {
+	for tr := tar.NewReader(section); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// The reader takes whole blocks, so that the section stands where the
+		// member's bytes begin.
+		at, err := section.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		if err := each(h, from+at); err != nil {
+			return err
+		}
+	}
+}
+
+const tarBlock = 512
+
+// nextHeader finds the first block from at on that is a header by its magic and
+// checksum, -1 where there is none.
+func nextHeader(r io.ReaderAt, at, end int64) int64 {
+	buf := make([]byte, 1<<20)
+	for ; at+tarBlock <= end; at += int64(len(buf)) {
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), (end-at)/tarBlock*tarBlock)], at)
+		for b := 0; b+tarBlock <= n; b += tarBlock {
+			if isTarHeader(buf[b:][:tarBlock]) {
+				return at + int64(b)
+			}
+		}
+		if err != nil {
+			return -1
+		}
+	}
+	return -1
+}
+
+func isTarHeader(b []byte) bool {
+	if string(b[257:262]) != "ustar" {
+		return false
+	}
+	want, err := strconv.ParseInt(strings.Trim(string(b[148:156]), " \x00"), 8, 64)
+	if err != nil {
+		return false
+	}
+	sum := int64(8 * ' ') // the checksum's own bytes count as spaces
+	for i, c := range b {
+		if i < 148 || i >= 156 {
+			sum += int64(c)
+		}
+	}
+	return sum == want
 }
 
 // maxArchiveBytes bounds the pictures of a compressed archive in memory.
@@ -140,7 +292,7 @@ func readTarGz(r io.Reader) ([]member, error) {
 			return nil, fmt.Errorf("after %d pictures: %w: is the file complete?", len(members), err)
 		}
 		p, ok := memberPath(h)
-		if !ok {
+		if !ok || !IsPicture(p) {
 			continue
 		}
 		if total += h.Size; total > maxArchiveBytes {
@@ -155,9 +307,10 @@ func readTarGz(r io.Reader) ([]member, error) {
 	}
 }
 
-// memberPath returns the clean path of a member that is a picture.
+// memberPath returns the clean path of a member that is a picture, its class or
+// an archive.
 func memberPath(h *tar.Header) (string, bool) {
-	if h.Typeflag != tar.TypeReg || !IsPicture(h.Name) {
+	if h.Typeflag != tar.TypeReg || !IsPicture(h.Name) && !strings.HasSuffix(h.Name, ".tar") && !strings.HasSuffix(h.Name, ".cls") {
 		return "", false
 	}
 	// A sparse member's bytes do not lie in one piece.
@@ -177,6 +330,7 @@ func memberPath(h *tar.Header) (string, bool) {
 
 // choose keeps the members of the split and labels them.
 func (a *archive) choose(split string) error {
+	a.members = slices.DeleteFunc(a.members, func(m member) bool { return strings.HasSuffix(m.path, ".cls") })
 	if len(a.members) == 0 {
 		return errors.New("it holds no pictures: " + layouts)
 	}

@@ -173,7 +173,7 @@ func FuzzTar(f *testing.F) {
 	f.Add(whole[:700])
 	f.Add(tarOf(f, strings.Repeat("d/", 80)+"n00000001_x.JPEG"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		members, err := indexTar(bytes.NewReader(data))
+		members, err := indexTar(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"image"
@@ -17,6 +18,7 @@ import (
 	"vkalexnet/alexnet"
 	"vkalexnet/bench"
 	"vkalexnet/loader"
+	"vkalexnet/weights"
 )
 
 const (
@@ -31,7 +33,8 @@ type few struct {
 	n int
 }
 
-func (f few) Len() int { return f.n }
+func (f few) Len() int                         { return f.n }
+func (f few) Inner(i int) (loader.Source, int) { return f.Source, i }
 
 // loader measures the way of pictures from the disk to a batch.
 func (b *benchmark) loader() error {
@@ -68,15 +71,7 @@ func (b *benchmark) loader() error {
 		(&benchDevice{benchmark: b}).tell(test, &b.report.Results[len(b.report.Results)-1])
 		return nil
 	}
-	if err := one("read and decode, 1 worker", bench.Result{}, func() (time.Duration, error) {
-		start := time.Now()
-		for i := range src.Len() {
-			if _, err := src.Open(i); err != nil {
-				return 0, err
-			}
-		}
-		return time.Since(start), nil
-	}); err != nil {
+	if err := b.loaderStages(src, one); err != nil {
 		return err
 	}
 	workers := b.flags.workers
@@ -106,6 +101,131 @@ func (b *benchmark) loader() error {
 			}); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// packedSide is the side of the pictures that the stages are measured for.
+const packedSide = 256
+
+// loaderStages measures each stage of the way on one goroutine, that is per
+// core: reading, decoding with each decoder, resizing, decoding straight to the
+// stored size, copying, and reading packed shards.
+func (b *benchmark) loaderStages(src loader.Source, one func(string, bench.Result, func() (time.Duration, error)) error) error {
+	n := src.Len()
+	each := func(do func(i int) error) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			start := time.Now()
+			for i := range n {
+				if err := do(i); err != nil {
+					return 0, err
+				}
+			}
+			return time.Since(start), nil
+		}
+	}
+	stored := make([]byte, n*packedSide*packedSide*3)
+	slot := func(i int) []byte { return stored[i*packedSide*packedSide*3:][:packedSide*packedSide*3] }
+	files := make([][]byte, n)
+	inner, _ := loader.Inner(src, 0)
+	if _, ok := inner.(loader.Encoded); ok {
+		var total float64
+		for i := range n {
+			s, at := loader.Inner(src, i)
+			data, err := s.(loader.Encoded).Encoded(at, nil)
+			if err != nil {
+				return err
+			}
+			files[i], total = data, total+float64(len(data))
+		}
+		var buf []byte
+		if err := one("read files", bench.Result{Bytes: total}, each(func(i int) error {
+			s, at := loader.Inner(src, i)
+			data, err := s.(loader.Encoded).Encoded(at, buf)
+			buf = data[:0]
+			return err
+		})); err != nil {
+			return err
+		}
+		defer func() { _ = chooseJPEG() }()
+		for _, which := range []string{loader.JPEGTurbo, loader.JPEGGo} {
+			if err := loader.SetJPEG(which); err != nil {
+				b.add(bench.Result{Device: "host", Mode: bench.Loader, Test: "decode", Variant: "libjpeg-turbo", NA: err.Error()})
+				continue
+			}
+			name := loader.JPEGDecoder()
+			images := make([]image.Image, n)
+			if err := one("decode", bench.Result{Variant: name}, each(func(i int) (err error) {
+				images[i], err = loader.Decode(bytes.NewReader(files[i]))
+				return err
+			})); err != nil {
+				return err
+			}
+			if which == loader.JPEGGo {
+				if err := one(fmt.Sprintf("resize to %d", packedSide), bench.Result{}, each(func(i int) error {
+					return loader.Store(slot(i), images[i], packedSide, "short")
+				})); err != nil {
+					return err
+				}
+			}
+			if err := one(fmt.Sprintf("decode and resize to %d", packedSide), bench.Result{Variant: name}, each(func(i int) error {
+				return loader.StoreEncoded(slot(i), files[i], packedSide, "short")
+			})); err != nil {
+				return err
+			}
+		}
+		if err := loader.SetJPEG(loader.JPEGAuto); err != nil {
+			return err
+		}
+	}
+	target := make([]byte, len(stored))
+	if err := one("copy stored pictures", bench.Result{Bytes: 2 * float64(len(stored))}, each(func(i int) error {
+		copy(target[i*packedSide*packedSide*3:], slot(i))
+		return nil
+	})); err != nil {
+		return err
+	}
+	return b.packedStages(src, target, one)
+}
+
+// packedStages packs the pictures and measures reading them, first with their
+// checksums, as in a run's first epoch, then without.
+func (b *benchmark) packedStages(src loader.Source, target []byte, one func(string, bench.Result, func() (time.Duration, error)) error) error {
+	folder, err := os.MkdirTemp("", "vkalexnet-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	opt := loader.PackOptions{Size: packedSide, Workers: b.flags.workers, OnBadImage: "fail", Replace: weights.Replace}
+	if _, err := loader.WritePack(b.ctx, folder, map[string]loader.Source{"train": src}, opt); err != nil {
+		return err
+	}
+	for _, again := range []bool{false, true} {
+		test := map[bool]string{false: "read packed shards, checksums compared", true: "read packed shards, later epochs"}[again]
+		opened, err := loader.OpenSource(folder, "train")
+		if err != nil {
+			return err
+		}
+		packed := opened.(*loader.Pack)
+		size := packedSide * packedSide * 3
+		if err := one(test, bench.Result{Bytes: float64(src.Len() * size)}, func() (time.Duration, error) {
+			if !again {
+				packed.Forget()
+			}
+			start := time.Now()
+			for i := range packed.Len() {
+				if err := packed.Read(i, target[i*size:][:size]); err != nil {
+					return 0, err
+				}
+			}
+			return time.Since(start), nil
+		}); err != nil {
+			packed.Close()
+			return err
+		}
+		if err := packed.Close(); err != nil {
+			return err
 		}
 	}
 	return nil

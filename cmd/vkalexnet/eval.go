@@ -174,6 +174,7 @@ func evaluate(cmd *cobra.Command, f *modelFlags, e *evalFlags) (*alexnet.EvalRes
 	if src, err = withLabelsOf(net, src); err != nil {
 		return nil, nil, err
 	}
+	sayDecoder(cmd, src)
 	batch := min(f.batch, src.Len())
 	o, err := f.open(cmd, net, file, batch)
 	if err != nil {

@@ -42,6 +42,8 @@ Vulkan at all.
 
 Results go to standard output, progress and messages to standard error.
 Every flag can also be set in the environment: --batch-size as VKALEXNET_BATCH_SIZE.
+VKALEXNET_JPEG=auto|turbo|go chooses the decoder of JPEG files: auto is libjpeg-turbo where
+it is installed.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no usable device, 4 out of
 device memory, 5 device lost, 130 interrupted.`,
@@ -59,6 +61,9 @@ device memory, 5 device lost, 130 interrupted.`,
 			if err := applySettings(cmd); err != nil {
 				return usageError{err}
 			}
+			if err := chooseJPEG(); err != nil {
+				return usageError{err}
+			}
 			*parsed = true
 			return nil
 		},
@@ -68,6 +73,8 @@ device memory, 5 device lost, 130 interrupted.`,
 	root.AddCommand(newTune())
 	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats(), newBench())
 	root.AddCommand(newView())
+	root.AddCommand(newPack())
+	root.AddCommand(newData())
 	return root
 }
 

@@ -116,7 +116,8 @@ type relabelled struct {
 	to      []int
 }
 
-func (r *relabelled) Classes() []string { return r.classes }
+func (r *relabelled) Classes() []string                { return r.classes }
+func (r *relabelled) Inner(i int) (loader.Source, int) { return r.Source, i }
 
 func (r *relabelled) Label(i int) int {
 	if label := r.Source.Label(i); label >= 0 {

@@ -201,6 +201,7 @@ func (r *trainRun) openData() error {
 	}
 	r.flags.classes = classes
 	warn(r.cmd, "data: %s: %d pictures to train on, %d to validate on, %d classes", o.Data, train.Len(), val.Len(), classes)
+	sayDecoder(r.cmd, train)
 	return nil
 }
 
