@@ -20,6 +20,7 @@ type device struct {
 	dev                 *engine.Device
 	eval, train         *engine.Program
 	zero, update        *engine.Program // with gradients kept over several batches
+	inside              map[insideKey]*inside
 	timing              bool
 	hostLoss, hostLogit []float32
 	hostRank            []uint32
@@ -151,10 +152,10 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		var w, v engine.Buffer
 		take(&w, s.Name, s.Len(), engine.OnDevice)
 		n.params = append(n.params, w)
-		if !opt.Inference {
+		if !opt.Inference && !s.Frozen() {
 			take(&v, "momentum of "+s.Name, s.Len(), engine.OnDevice)
-			n.momentum = append(n.momentum, v)
 		}
+		n.momentum = append(n.momentum, v)
 	}
 	for i := range n.hostInput {
 		take(&n.hostInput[i], "input from the host", n.layout.words, engine.HostWrites)
@@ -170,6 +171,10 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 func (n *deviceNet) keepGrads() error {
 	for len(n.grads) < len(n.specs) {
 		s := n.specs[len(n.grads)]
+		if !trains(n.specs, s.Layer) {
+			n.grads = append(n.grads, engine.Buffer{})
+			continue
+		}
 		g, err := n.allocate("gradient of "+s.Name, alignPage(s.Len()), engine.OnDevice)
 		if err != nil {
 			return err
@@ -245,47 +250,57 @@ func (n *deviceNet) recordTrain(r *engine.Recording) {
 	last := len(n.plans) - 1
 	dy := r.Temp("gradient of the logits", n.batch*n.plans[last].Out.Pitch())
 	n.recordLoss(r, dy)
-	first := n.specs[0].Layer
+	first := firstTrained(n.specs)
 	keep := len(n.grads) > 0
 	for i := last; i >= first; i-- {
-		s := a.slots[i]
-		spec := n.net.Layers[i]
-		s.DY, s.NoDX, s.Accumulate = dy, i == first, keep
-		if !s.NoDX {
-			switch spec.Layer.(type) {
-			case layers.ReLU, layers.Dropout:
-				s.DX = dy // in place
-			default:
-				s.DX = r.Temp("gradient of the input of "+spec.Name, n.batch*s.Plan.In.Pitch())
-			}
-		}
 		var own []int
+		var grads []engine.Buffer
 		for j, ps := range n.specs {
-			if ps.Layer != i {
+			if ps.Layer != i || !trains(n.specs, i) {
 				continue
 			}
 			own = append(own, j)
 			if keep {
-				s.Grads = append(s.Grads, n.grads[j])
+				grads = append(grads, n.grads[j])
 			} else {
-				s.Grads = append(s.Grads, r.Temp("gradient of "+ps.Name, alignPage(ps.Len())))
+				grads = append(grads, r.Temp("gradient of "+ps.Name, alignPage(ps.Len())))
 			}
 		}
-		r.Label(spec.Name + " backward")
-		if drop, ok := spec.Layer.(layers.Dropout); !ok || s.Train || !drop.Identity() {
-			spec.Layer.Backward(r, &s)
-		}
+		dy = n.recordBackward(r, a.slots[i], i, dy, i == first, grads)
 		if !keep {
-			n.recordUpdate(r, own, s.Grads)
+			n.recordUpdate(r, own, grads)
 		}
-		dy = s.DX
 	}
+}
+
+// recordBackward records the way back through layer i, whose output's gradient
+// is dy, and gives the gradient of its input. Gradients of its parameters go to
+// grads; without them the layer only passes the gradient on.
+func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Buffer], i int, dy engine.Buffer, noDX bool, grads []engine.Buffer) engine.Buffer {
+	spec := n.net.Layers[i]
+	s.DY, s.NoDX, s.Accumulate, s.Grads = dy, noDX, len(n.grads) > 0, grads
+	if !s.NoDX {
+		switch spec.Layer.(type) {
+		case layers.ReLU, layers.Dropout:
+			s.DX = dy // in place
+		default:
+			s.DX = r.Temp("gradient of the input of "+spec.Name, n.batch*s.Plan.In.Pitch())
+		}
+	}
+	r.Label(spec.Name + " backward")
+	if drop, ok := spec.Layer.(layers.Dropout); !ok || s.Train || !drop.Identity() {
+		spec.Layer.Backward(r, &s)
+	}
+	return s.DX
 }
 
 // recordUpdate records SGD for some of the parameters.
 func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engine.Buffer) {
 	for k, j := range which {
 		s := n.specs[j]
+		if s.Frozen() {
+			continue
+		}
 		r.Label(s.Name + " update")
 		n.opt.SGD.Update(r, n.params[j], n.momentum[j], grads[k], n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
 	}
@@ -304,6 +319,9 @@ func (d *device) Close() {
 		if p != nil {
 			p.Free()
 		}
+	}
+	for _, i := range d.inside {
+		i.free(d.dev)
 	}
 	for _, b := range slices.Concat(d.params, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.devInput, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
@@ -453,7 +471,9 @@ func (d *device) prepareTrain(step TrainStep) error {
 		if d.zero, err = d.compile(func(r *engine.Recording) {
 			r.Label("zero the gradients")
 			for _, g := range d.grads {
-				r.Fill(g, 0)
+				if !g.IsZero() {
+					r.Fill(g, 0)
+				}
 			}
 		}); err != nil {
 			return err
@@ -539,6 +559,9 @@ func (d *device) read(from []engine.Buffer) ([]weights.Tensor, error) {
 	tensors := zeros(d.specs)
 	var scratch []float32
 	for i, s := range d.specs {
+		if from[i].IsZero() { // a frozen layer's momentum
+			continue
+		}
 		scratch = slices.Grow(scratch[:0], s.Len())[:s.Len()]
 		if err := engine.Download(d.dev, from[i], scratch); err != nil {
 			return nil, err
@@ -554,6 +577,9 @@ func (d *device) write(to []engine.Buffer, tensors []weights.Tensor) error {
 		return err
 	}
 	for i, s := range d.specs {
+		if to[i].IsZero() { // a frozen layer's momentum
+			continue
+		}
 		packed := make([]float32, to[i].Len()) // zero between the end and the page's end
 		d.plans[s.Layer].PackParam(s.Param, packed, matched[i].Data)
 		if err := engine.Upload(d.dev, to[i], packed); err != nil {

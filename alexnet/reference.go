@@ -23,9 +23,10 @@ type reference struct {
 	slots []layers.Slots[[]float32]
 	// gradients of two neighbouring activations, used in turn
 	scratch [2][]float32
-	// params, momentum and grads are in the order of specs.
+	// params, momentum and grads are in the order of specs; frozen layers have
+	// no data in the last two.
 	params, momentum, grads []weights.Tensor
-	first                   int // the first layer with parameters
+	first                   int // the first layer that learns
 }
 
 // NewReference makes an executor on the CPU for batches of up to batch
@@ -48,7 +49,15 @@ func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
 	r := &reference{net: net, opt: opt, batch: batch, plans: plans, specs: specs}
 	r.params = zeros(specs)
 	if !opt.Inference {
-		r.momentum, r.grads = zeros(specs), zeros(specs)
+		r.momentum, r.grads = make([]weights.Tensor, len(specs)), make([]weights.Tensor, len(specs))
+		for i, s := range specs {
+			if !s.Frozen() {
+				r.momentum[i] = zeros(specs[i : i+1])[0]
+			}
+			if trains(specs, s.Layer) {
+				r.grads[i] = zeros(specs[i : i+1])[0]
+			}
+		}
 	}
 	r.allocate()
 	return r, nil
@@ -85,11 +94,11 @@ func (r *reference) allocate() {
 		r.slots[i] = layers.Slots[[]float32]{Plan: p, X: x, Y: y, Stream: uint32(i)}
 		x = y
 	}
-	r.first = r.specs[0].Layer
+	r.first = firstTrained(r.specs)
 	for i, s := range r.specs {
 		slots := &r.slots[s.Layer]
 		slots.Params = append(slots.Params, r.params[i].Data)
-		if !r.opt.Inference {
+		if r.grads != nil && r.grads[i].Data != nil {
 			slots.Grads = append(slots.Grads, r.grads[i].Data)
 		}
 	}
@@ -109,12 +118,17 @@ func (r *reference) load(b *loader.Batch) {
 func (r *reference) forward(n int, step layers.Step, train bool) []float32 {
 	var y []float32
 	for i := range r.slots {
-		s := r.slice(i, n)
-		s.StepValues, s.Train = step, train
-		r.net.Layers[i].Layer.ForwardCPU(&s)
-		y = s.Y
+		y = r.forwardLayer(i, n, step, train)
 	}
 	return y
+}
+
+// forwardLayer runs layer i and gives its output.
+func (r *reference) forwardLayer(i, n int, step layers.Step, train bool) []float32 {
+	s := r.slice(i, n)
+	s.StepValues, s.Train = step, train
+	r.net.Layers[i].Layer.ForwardCPU(&s)
+	return s.Y
 }
 
 // slice is layer i's tensors for the first n pictures of the batch.
@@ -185,6 +199,9 @@ func (r *reference) train(n int, labels []int32, step TrainStep) BatchResult {
 func (r *reference) update(lr float32) {
 	sgd := optim.SGD{LR: lr, Momentum: r.opt.SGD.Momentum, WeightDecay: r.opt.SGD.WeightDecay, Form: r.opt.SGD.Form}
 	for i, s := range r.specs {
+		if s.Frozen() {
+			continue
+		}
 		sgd.UpdateCPU(r.params[i].Data, r.momentum[i].Data, r.grads[i].Data, s.LR, s.Decay)
 	}
 }
@@ -195,7 +212,7 @@ func (r *reference) Momentum() ([]weights.Tensor, error) {
 	if r.opt.Inference {
 		return nil, ErrInference
 	}
-	return copies(r.momentum), nil
+	return thawed(r.specs, copies(r.momentum)), nil
 }
 
 func (r *reference) SetParams(tensors []weights.Tensor) error {
@@ -215,7 +232,7 @@ func (r *reference) set(dst, src []weights.Tensor) error {
 		return err
 	}
 	for i, t := range ordered {
-		copy(dst[i].Data, t.Data)
+		copy(dst[i].Data, t.Data) // nothing into a frozen layer's momentum
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ const (
 func (n *deviceNet) products() []layers.Product {
 	var all []layers.Product
 	seen := map[string]bool{}
-	first := n.specs[0].Layer
+	first := firstTrained(n.specs)
 	for i, p := range n.plans {
 		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first}
 		for _, product := range layers.Products(n.net.Layers[i].Layer, n.info, &s, !n.opt.Inference) {

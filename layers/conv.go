@@ -136,7 +136,9 @@ func (l Conv) ForwardCPU(s *Slots[[]float32]) {
 //	dw[o,c,ky,kx] += Σ_{b,oy,ox} dy[b,o,oy,ox] · x under that tap;  dbias[o] += Σ_{b,oy,ox} dy[b,o,oy,ox]
 //	dx under a tap = Σ_{o,oy,ox} dy[b,o,oy,ox] · w of that tap
 func (l Conv) BackwardCPU(s *Slots[[]float32]) {
-	l.backwardParams(s)
+	if len(s.Grads) > 0 {
+		l.backwardParams(s)
+	}
 	if s.DX != nil {
 		l.backwardInput(s)
 	}

@@ -72,7 +72,7 @@ type Slots[T any] struct {
 	X, Y   T   // input and output
 	DX, DY T   // their gradients
 	Params []T // as Plan.Params
-	Grads  []T // as Plan.Params
+	Grads  []T // as Plan.Params; none when nobody wants them (a frozen layer)
 	Keep   T   // device only: Plan.KeepWords per example
 	// Step holds the numbers that change from step to step; on the CPU it is
 	// decoded in StepValues.

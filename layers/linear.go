@@ -56,20 +56,9 @@ func (l Linear) ForwardCPU(s *Slots[[]float32]) {
 //	dw[o,i] += Σ_b dy[b,o] · x[b,i];  dbias[o] += Σ_b dy[b,o];  dx[b,i] = Σ_o dy[b,o] · w[o,i]
 func (l Linear) BackwardCPU(s *Slots[[]float32]) {
 	n := s.Plan.In.Len()
-	parallel(l.Out, func(first, last int) {
-		dw := make([]float64, n)
-		for o := first; o < last; o++ {
-			clear(dw)
-			db := 0.0
-			for b := range s.Batch {
-				dy := s.DY[b*l.Out+o]
-				addScaled(dw, dy, s.X[b*n:][:n])
-				db += float64(dy)
-			}
-			accumulate(s.Grads[0][o*n:][:n], dw)
-			accumulate(s.Grads[1][o:o+1], []float64{db})
-		}
-	})
+	if len(s.Grads) > 0 {
+		l.backwardParams(s)
+	}
 	if s.DX == nil {
 		return
 	}
@@ -86,6 +75,24 @@ func (l Linear) BackwardCPU(s *Slots[[]float32]) {
 		}
 		for b := range s.Batch {
 			store(s.DX[b*n+first:], dx[b*columns:][:columns])
+		}
+	})
+}
+
+func (l Linear) backwardParams(s *Slots[[]float32]) {
+	n := s.Plan.In.Len()
+	parallel(l.Out, func(first, last int) {
+		dw := make([]float64, n)
+		for o := first; o < last; o++ {
+			clear(dw)
+			db := 0.0
+			for b := range s.Batch {
+				dy := s.DY[b*l.Out+o]
+				addScaled(dw, dy, s.X[b*n:][:n])
+				db += float64(dy)
+			}
+			accumulate(s.Grads[0][o*n:][:n], dw)
+			accumulate(s.Grads[1][o:o+1], []float64{db})
 		}
 	})
 }
