@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sort"
 
 	"vkalexnet/loader"
 
@@ -277,4 +278,26 @@ func best(logits, probs []float32) int {
 		}
 	}
 	return b
+}
+
+// Softmax gives the probabilities of one picture's logits.
+func Softmax(logits []float32) []float32 {
+	probs, sums := make([]float64, len(logits)), make([]float64, len(logits))
+	addSoftmax(probs, sums, logits, 1)
+	return toFloat32(probs)
+}
+
+// Best are the likeliest k classes, the likeliest first; logits, whose float32
+// values are less crowded near 1, decide between equal probabilities, and then
+// the lower index.
+func (p Prediction) Best(k int) []int {
+	order := make([]int, len(p.Probs))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(i, j int) bool {
+		a, b := order[i], order[j]
+		return p.Probs[a] > p.Probs[b] || p.Probs[a] == p.Probs[b] && p.Logits[a] > p.Logits[b]
+	})
+	return order[:min(k, len(order))]
 }

@@ -65,6 +65,12 @@ func Decode(r io.Reader) (image.Image, error) {
 	return img, nil
 }
 
+// DecodeBytes does the same for a picture in memory, with a bound of its own on
+// width times height.
+func DecodeBytes(data []byte, pixels int) (image.Image, error) {
+	return decode(data, min(pixels, maxPixels))
+}
+
 // ReadImage decodes the picture in a file, as Decode does.
 func ReadImage(path string) (image.Image, error) {
 	info, err := os.Stat(path)

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"layers":  {"engine"},
 	"optim":   {"engine", "layers"},
 	"alexnet": {"engine", "layers", "optim", "loader", "weights", "shaders"},
+	"server":  {"alexnet", "loader"},
 }
 
 func TestImportsRunOneWay(t *testing.T) {

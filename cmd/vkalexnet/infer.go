@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -141,16 +140,8 @@ func ranking(net *alexnet.Network, p alexnet.Prediction, top int, logits bool) p
 		}
 		return prediction{File: p.Name, Error: err.Error()}
 	}
-	order := make([]int, len(p.Probs))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(i, j int) bool {
-		a, b := order[i], order[j]
-		return p.Probs[a] > p.Probs[b] || p.Probs[a] == p.Probs[b] && p.Logits[a] > p.Logits[b]
-	})
 	result := prediction{File: p.Name}
-	for _, class := range order[:min(top, len(order))] {
+	for _, class := range p.Best(top) {
 		result.Top = append(result.Top, ranked{Class: class, Label: net.ClassName(class), Prob: p.Probs[class], Logit: p.Logits[class]})
 	}
 	if logits {

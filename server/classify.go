@@ -1,0 +1,146 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"net/http"
+	"slices"
+
+	"vkalexnet/loader"
+)
+
+// Answer is what POST /classify says of a picture.
+type Answer struct {
+	Model    string `json:"model"`
+	Protocol string `json:"protocol"` // how the picture was prepared
+	Top      []Rank `json:"top"`
+	// HeatMap is there with ?explain=1: where the network saw its class.
+	HeatMap *HeatMap `json:"heat_map,omitempty"`
+}
+
+// Rank is one of the likeliest classes.
+type Rank struct {
+	Class int     `json:"class"`
+	Label string  `json:"label"`
+	Prob  float32 `json:"prob"`
+}
+
+// HeatMap is a Grad-CAM. The pictures are PNG files as data URLs: what the
+// network saw, and the same with the map over it.
+type HeatMap struct {
+	Class   int    `json:"class"`
+	Label   string `json:"label"`
+	Picture string `json:"picture"`
+	Overlay string `json:"overlay"`
+}
+
+// about answers GET /model: what the page tells of the network.
+func (s *Server) about(*http.Request) (any, error) {
+	return map[string]any{"name": s.config.Name, "classes": s.config.Net.NumClasses(), "device": s.config.Exec.Name()}, nil
+}
+
+// classify answers POST /classify?k=5&explain=1&class=N: the body is a picture.
+func (s *Server) classify(r *http.Request) (any, error) {
+	classes := s.config.Net.NumClasses()
+	k, err := number(r, "k", min(5, classes), 1, max(5, classes))
+	if err != nil {
+		return nil, err
+	}
+	explain, err := number(r, "explain", 0, 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	class, err := number(r, "class", -1, 0, classes-1)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, readError(err)
+	}
+	picture, pixels, err := s.prepare(r.Context(), body)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.batches.submit(r.Context(), &job{pixels: pixels})
+	if err != nil {
+		return nil, err
+	}
+	answer := &Answer{Model: s.config.Name, Protocol: s.config.Net.Input.Protocol(1)}
+	for _, c := range out[0].Best(k) {
+		answer.Top = append(answer.Top, Rank{c, s.config.Net.ClassName(c), out[0].Probs[c]})
+	}
+	if explain == 0 {
+		return answer, nil
+	}
+	if class < 0 {
+		class = answer.Top[0].Class
+	}
+	answer.HeatMap, err = s.heatMap(r.Context(), picture, class)
+	return answer, err
+}
+
+func (s *Server) heatMap(ctx context.Context, picture image.Image, class int) (*HeatMap, error) {
+	out, err := s.batches.submit(ctx, &job{explain: picture, class: class})
+	if err != nil {
+		return nil, err
+	}
+	h := &HeatMap{Class: class, Label: s.config.Net.ClassName(class)}
+	if h.Picture, err = dataURL(out[0].heat.Picture); err != nil {
+		return nil, err
+	}
+	h.Overlay, err = dataURL(out[0].heat.Overlay())
+	return h, err
+}
+
+func dataURL(picture image.Image) (string, error) {
+	var file bytes.Buffer
+	if err := png.Encode(&file, picture); err != nil {
+		return "", fmt.Errorf("encode the heat map: %w", err)
+	}
+	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(file.Bytes()), nil
+}
+
+// readError is the error of a body that did not come: too large, too slow, cut off.
+func readError(err error) error {
+	return failure{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
+}
+
+// prepare decodes a picture and stores it as the network's input takes it. No
+// more pictures are decoded at a time than there are processors.
+func (s *Server) prepare(ctx context.Context, file []byte) (image.Image, []byte, error) {
+	select {
+	case s.decoders <- struct{}{}:
+		defer func() { <-s.decoders }()
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("waiting to decode: %w", ctx.Err())
+	}
+	picture, err := loader.DecodeBytes(file, s.config.MaxPixels)
+	if err != nil {
+		return nil, nil, failf(http.StatusBadRequest, "decode picture: %w", err)
+	}
+	in := s.config.Net.Input.WithDefaults()
+	pixels := make([]byte, in.Stored*in.Stored*3)
+	if err := loader.Store(pixels, picture, in.Stored, in.Resize); err != nil {
+		return nil, nil, failf(http.StatusBadRequest, "prepare picture: %w", err)
+	}
+	return picture, pixels, nil
+}
+
+// writeJSON writes an answer.
+func writeJSON(w http.ResponseWriter, status int, answer any) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(slices.Concat(body, []byte("\n"))) // a client that is gone needs no answer
+}
