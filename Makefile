@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz parity clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -35,6 +35,11 @@ race:
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
+
+SAMPLES ?= ../shared/data/imagenet-samples.tar
+
+parity: ## imported weights and logits against PyTorch's
+	tests/parity/parity.sh $(SAMPLES)
 
 clean:
 	rm -rf bin demo .tools

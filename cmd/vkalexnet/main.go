@@ -67,6 +67,7 @@ device memory, 5 device lost, 130 interrupted.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newTune())
 	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats(), newBench())
+	root.AddCommand(newImport(), newExport(), newInspect(), newDiff())
 	return root
 }
 
