@@ -8,7 +8,7 @@ python=${PYTHON:-/usr/bin/python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 go build -o "$work/vkalexnet" ./cmd/vkalexnet
-"$python" tests/parity/torch.py make "$work" "$samples" 2>/dev/null
+"$python" tests/parity/witness.py make "$work" "$samples"
 for file in "$work"/*.pth "$work"/*.onnx; do
 	name=$(basename "$file")
 	name=${name%.pth}
@@ -17,4 +17,4 @@ for file in "$work"/*.pth "$work"/*.onnx; do
 		"$work/vkalexnet" infer --weights "$file" --device "${DEVICE:-auto}" -b 4 --format jsonl --output-type logit "$work/$pictures" >"$work/$name.$pictures.jsonl" 2>>"$work/log"
 	done
 done
-"$python" tests/parity/torch.py check "$work"
+"$python" tests/parity/witness.py check "$work"

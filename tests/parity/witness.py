@@ -1,8 +1,8 @@
 """PyTorch as the outside witness of the weights' readers and the forward pass.
 
-torch.py make DIR SAMPLES.tar   random weights of both networks as .pth (zip and sequential) and
+witness.py make DIR SAMPLES.tar   random weights of both networks as .pth (zip and sequential) and
                                 ONNX, 20 pictures, and PyTorch's logits of them
-torch.py check DIR              compare vkalexnet's logits (DIR/<weights>.<pictures>.jsonl) with them
+witness.py check DIR              compare vkalexnet's logits (DIR/<weights>.<pictures>.jsonl) with them
 """
 import io, json, os, sys, tarfile
 import numpy as np
