@@ -14,7 +14,7 @@ for file in "$work"/*.pth "$work"/*.onnx; do
 	name=${name%.pth}
 	case $name in *.onnx) name=${name%.onnx}.onnx ;; esac
 	for pictures in identical own; do
-		"$work/vkalexnet" infer --weights "$file" --device "${DEVICE:-auto}" -b 4 --format jsonl --output-type logit "$work/$pictures" >"$work/$name.$pictures.jsonl" 2>>"$work/log"
+		"$work/vkalexnet" infer --weights "$file" --device "${DEVICE:-auto}" -b 4 --format jsonl --output-type logit "$work/$pictures" >"$work/$name.$pictures.jsonl" 2>>"$work/log" || { tail -5 "$work/log" >&2; exit 1; }
 	done
 done
 "$python" tests/parity/witness.py check "$work"
