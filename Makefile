@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -38,6 +38,11 @@ race:
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
+
+SAMPLES ?= ../shared/data/imagenet-samples.tar
+
+parity: ## imported weights and logits against PyTorch's
+	tests/parity/parity.sh $(SAMPLES)
 
 clean:
 	rm -rf bin demo .tools

@@ -201,10 +201,15 @@ func networkOf(metadata map[string]string) (*Network, error) {
 }
 
 // ReadWeights reads parameters and the network that they belong to: the one in
-// the file's metadata, nil where there is none. A run's folder stands for its
+// the file's metadata, or for files of other programs what [Adopt] recognises;
+// nil where there is none. A run's folder stands for its
 // best checkpoint, or the last one where there is no best. Momentum is left
 // out, and so are the places of the run in the metadata.
-func ReadWeights(path string) (*Network, *weights.File, error) {
+func ReadWeights(path string) (*Network, *weights.File, error) { return ReadWeightsFor(path, nil) }
+
+// ReadWeightsFor is [ReadWeights] for the weights of other programs that are
+// known to be a model's; nil lets [Adopt] find out.
+func ReadWeightsFor(path string, model *Network) (*Network, *weights.File, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		folder := path
 		path = filepath.Join(folder, BestCheckpoint)
@@ -215,7 +220,7 @@ func ReadWeights(path string) (*Network, *weights.File, error) {
 			return nil, nil, fmt.Errorf("read weights: folder %s holds no run: neither %s nor %s", folder, BestCheckpoint, LastCheckpoint)
 		}
 	}
-	file, err := weights.ReadSafetensors(path)
+	file, format, err := weights.ReadFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -224,6 +229,17 @@ func ReadWeights(path string) (*Network, *weights.File, error) {
 		return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
 	}
 	params, _ := splitMomentum(file.Tensors)
+	if net == nil {
+		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops}, format, model)
+		if err == nil {
+			return adopted, ours, nil
+		}
+		// Plain tensors under our names may be of any network: matching them
+		// with it comes later.
+		if format != weights.Safetensors || isTorch(params) {
+			return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
+		}
+	}
 	return net, &weights.File{Tensors: params, Metadata: maps.Clone(file.Metadata)}, nil
 }
 

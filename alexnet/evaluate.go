@@ -58,9 +58,6 @@ type Prediction struct {
 	Err    error     // the picture could not be read; the rest is empty
 }
 
-// Best is the likeliest class.
-func (p Prediction) Best() int { return best(p.Logits, p.Probs) }
-
 // Evaluate measures the network on all labelled pictures of src. Its result
 // depends on nothing but the executor's parameters and the pictures. When ctx
 // is cancelled it ends with ctx's error.
@@ -250,7 +247,7 @@ func (v *viewer) evaluate(ctx context.Context, exec Executor) (*EvalResult, erro
 		if s.rank < r.K {
 			topK++
 		}
-		r.Confusion[s.label][s.Best()]++
+		r.Confusion[s.label][s.Best(1)[0]]++
 		if v.opt.Each != nil {
 			return v.opt.Each(s.Prediction, int(s.label))
 		}
@@ -266,18 +263,6 @@ func (v *viewer) evaluate(ctx context.Context, exec Executor) (*EvalResult, erro
 	n := float64(r.Images)
 	r.Top1, r.Top5, r.Loss = float64(top1)/n, float64(topK)/n, loss/n
 	return r, nil
-}
-
-// best is the class of the highest probability; logits, whose float32 values
-// are less crowded near 1, decide between equal ones.
-func best(logits, probs []float32) int {
-	b := 0
-	for j := range probs {
-		if probs[j] > probs[b] || probs[j] == probs[b] && logits[j] > logits[b] {
-			b = j
-		}
-	}
-	return b
 }
 
 // Softmax gives the probabilities of one picture's logits.

@@ -1,6 +1,7 @@
 // Package weights reads and writes tensors in safetensors files: eight bytes
 // with the length of a JSON header, the header (name, type, shape and place of
 // each tensor, and a map of strings), then the tensors' bytes, little-endian.
+// It also reads the files of Caffe, PyTorch and ONNX (see [ReadFile]).
 //
 // Format: https://github.com/huggingface/safetensors (README, "Format").
 package weights
@@ -27,10 +28,13 @@ func (t Tensor) Len() int {
 	return n
 }
 
-// File is what a safetensors file holds.
+// File is what a file of weights holds.
 type File struct {
-	Tensors  []Tensor // in the order of their bytes in the file
+	Tensors  []Tensor // in the order of the file
 	Metadata map[string]string
+	// Ops are the kinds of all layers in their order, as the format calls them,
+	// where it lists layers (Caffe, ONNX). They are not written.
+	Ops []string
 }
 
 // Get finds a tensor by its name.

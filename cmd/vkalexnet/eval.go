@@ -195,7 +195,7 @@ func (e *evalFlags) each(p alexnet.Prediction, label int) error {
 	if e.misses == "" {
 		return nil
 	}
-	if answer := p.Best(); answer != label {
+	if answer := p.Best(1)[0]; answer != label {
 		e.missed = append(e.missed, miss{p.Name, label, answer, p.Probs[label], p.Probs[answer]})
 	}
 	return nil

@@ -76,6 +76,7 @@ device memory, 5 device lost, 130 interrupted.`,
 	root.AddCommand(newView())
 	root.AddCommand(newPack())
 	root.AddCommand(newData())
+	root.AddCommand(newImport(), newExport(), newInspect(), newDiff())
 	return root
 }
 

@@ -20,7 +20,7 @@ type modelFlags struct {
 
 func (f *modelFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.weights, "weights", "", "safetensors file with the parameters, or the folder of a run (required)")
+	flags.StringVar(&f.weights, "weights", "", "file with the parameters (safetensors, .caffemodel, .pth, ONNX), or the folder of a run (required)")
 	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
 	flags.IntVar(&f.crops, "crops", 1, "views of each picture to average over: 1 (centre), 5 (corners and centre), 10 (those and mirrored)")
 	flags.IntVarP(&f.batch, "batch-size", "b", 16, "pictures in a batch")
@@ -61,7 +61,14 @@ func (o *opened) close() {
 
 // network reads the weights and finds the network that they belong to.
 func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
-	net, file, err := alexnet.ReadWeights(f.weights)
+	var chosen *alexnet.Network
+	if f.model != "" {
+		var err error
+		if chosen, err = loadModel(f.model); err != nil {
+			return nil, nil, err
+		}
+	}
+	net, file, err := alexnet.ReadWeightsFor(f.weights, chosen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,10 +77,6 @@ func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
 			return nil, nil, usagef("%s does not say which network it belongs to: give --model", f.weights)
 		}
 		return net, file, nil
-	}
-	chosen, err := loadModel(f.model)
-	if err != nil {
-		return nil, nil, err
 	}
 	// The number of classes is the length of the last bias.
 	specs, err := chosen.ParamSpecs()

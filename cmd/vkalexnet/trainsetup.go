@@ -217,7 +217,7 @@ func (r *trainRun) openWeights() error {
 	if r.flags.weights == "" {
 		return nil
 	}
-	_, file, err := alexnet.ReadWeights(r.flags.weights)
+	_, file, err := alexnet.ReadWeightsFor(r.flags.weights, r.options.Net)
 	if err != nil {
 		return err
 	}
