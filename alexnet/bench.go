@@ -40,6 +40,8 @@ const (
 	// ReLU over. A product that leaves terms out is further off than this.
 	logitsLimit = 1e-4
 	updateLimit = 1e-2
+	// halfFactor is how much more is allowed where products round to fp16.
+	halfFactor = 50
 )
 
 // Bench measures a network: the same generated pictures and parameters on
@@ -50,6 +52,8 @@ type Bench struct {
 	want   map[benchKey]benchAnswer
 	// Choices are those of the executors that are opened from now on.
 	Choices layers.Choices
+	// Matrices is ExecOptions.Matrices of those executors.
+	Matrices bool
 }
 
 type benchKey struct {
@@ -80,7 +84,7 @@ func NewBench(net *Network) (*Bench, error) {
 }
 
 func (b *Bench) options(mode BenchMode) ExecOptions {
-	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices}
+	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices, Matrices: b.Matrices}
 }
 
 // Tune finds choices for a batch size and mode on a device; see [Tune].
@@ -270,6 +274,9 @@ func (r *BenchRun) Check() (*BenchCheck, error) {
 	c := &BenchCheck{Pictures: n}
 	compare := func(what string, got, want []float32, limit float64) error {
 		e := relativeError(got, want)
+		if r.bench.Matrices {
+			limit *= halfFactor
+		}
 		c.Tensors++
 		if c.Limit == 0 || e/limit > c.Error/c.Limit {
 			c.Error, c.Limit = e, limit

@@ -88,6 +88,9 @@ type ExecOptions struct {
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices
+	// Matrices lets matrix products round their operands to fp16 where the device
+	// has units for that and Choices says that they are faster.
+	Matrices bool
 }
 
 // ParamSpec is one trainable tensor of a network.

@@ -64,6 +64,9 @@ const (
 	tuneDrop = 1.3
 	// tuneRuns is how often the others are timed; the median counts.
 	tuneRuns = 5
+	// halfLimit is what rounding operands to fp16 may add to an error, as a share of
+	// the largest element: 2^-11 of each term, and sums of terms of both signs.
+	halfLimit = 8.0 / (1 << 11)
 )
 
 // products are the distinct matrix products of the network's passes on a device,
@@ -73,7 +76,7 @@ func (n *deviceNet) products() []layers.Product {
 	seen := map[string]bool{}
 	first := n.specs[0].Layer
 	for i, p := range n.plans {
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Matrices: n.opt.Matrices}
 		for _, product := range layers.Products(n.net.Layers[i].Layer, n.info, &s, !n.opt.Inference) {
 			if key := product.String(); !seen[key] {
 				seen[key] = true
@@ -288,7 +291,11 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	right := usable[:0]
 	for _, i := range usable {
 		difference, size := found[i*exampleWords], found[i*exampleWords+1]
-		if limit := float32(2*verifyLimit(p.Terms())) / (1 << 23) * size; !(difference <= limit) || !(size > 0) {
+		limit := float32(2*verifyLimit(p.Terms())) / (1 << 23) * size
+		if candidates[i].Half() {
+			limit += halfLimit * size
+		}
+		if !(difference <= limit) || !(size > 0) {
 			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: differs from the safe kernel by %g where rounding explains %g", candidates[i].Name, difference, limit))
 			continue
 		}

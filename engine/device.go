@@ -63,8 +63,14 @@ func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 		extensions = append(extensions, extExecutableProperties+"\x00")
 		features = C.shim_executable_features()
 	}
-	if info.Features.Int64 {
-		if features = C.shim_int64_features(features); features == nil {
+	matrices := len(info.Features.Matrices) > 0
+	if matrices {
+		for _, name := range matrixExtensions {
+			extensions = append(extensions, name+"\x00")
+		}
+	}
+	if info.Features.Int64 || matrices {
+		if features = C.shim_features(features, cbool(info.Features.Int64), cbool(matrices)); features == nil {
 			return nil, fmt.Errorf("open %s: %w", info.Name, ErrOutOfMemory)
 		}
 		defer C.free(features)

@@ -72,6 +72,35 @@ type Features struct {
 	Int8            bool   `json:"int8"`
 	Int64           bool   `json:"int64"` // 64-bit integers in shaders
 	Timestamps      bool   `json:"timestamps"`
+	// Matrices are the fp16 matrices that a subgroup multiplies into float32 sums
+	// (VK_KHR_cooperative_matrix); none where the device cannot.
+	Matrices []MatrixSize `json:"matrices,omitempty"`
+}
+
+// MatrixSize is a product of cooperative matrices: M × K by K × N.
+type MatrixSize struct {
+	M uint32 `json:"m"`
+	N uint32 `json:"n"`
+	K uint32 `json:"k"`
+}
+
+// matrixExtensions are what kernels with cooperative matrices need.
+var matrixExtensions = []string{extCooperativeMatrix, extMemoryModel, extFloat16Int8, extSubgroupSizeControl}
+
+// matrices are the sizes that a device with those extensions lists. Its function
+// may be called only there: with several drivers the loader knows it when one has it.
+func (i *Info) matrices(inst vk.Instance) (sizes []MatrixSize) {
+	for _, name := range matrixExtensions {
+		if !i.extensions[name] {
+			return nil
+		}
+	}
+	var found [32]C.shim_matrix
+	n := C.shim_matrices(library.get, C.shim_handle(unsafe.Pointer(inst)), C.shim_handle(unsafe.Pointer(i.physical)), &found[0], C.uint32_t(len(found)))
+	for _, f := range found[:n] {
+		sizes = append(sizes, MatrixSize{uint32(f.m), uint32(f.n), uint32(f.k)})
+	}
+	return sizes
 }
 
 type queueFamily struct {
@@ -204,6 +233,9 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 	info.Features.SubgroupMin, info.Features.SubgroupMax = uint32(more.min_subgroup), uint32(more.max_subgroup)
 	info.Features.Int64 = more.int64 != 0
 	info.Features.Float16, info.Features.Int8, info.Features.Storage16 = more.fp16 != 0, more.int8 != 0, more.storage16 != 0
+	if info.Features.Float16 {
+		info.Features.Matrices = info.matrices(inst)
+	}
 	if more.max_allocation > 0 {
 		info.Limits.Allocation = uint64(more.max_allocation)
 	}

@@ -19,6 +19,8 @@ const (
 	extPortabilitySubset       = "VK_KHR_portability_subset"
 	extDriverProperties        = "VK_KHR_driver_properties"
 	extSubgroupSizeControl     = "VK_EXT_subgroup_size_control"
+	extCooperativeMatrix       = "VK_KHR_cooperative_matrix"
+	extMemoryModel             = "VK_KHR_vulkan_memory_model"
 	extMemoryBudget            = "VK_EXT_memory_budget"
 	extFloat16Int8             = "VK_KHR_shader_float16_int8"
 	ext16BitStorage            = "VK_KHR_16bit_storage"

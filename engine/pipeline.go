@@ -68,6 +68,9 @@ func (m *module) create(d *Device, k *kernel) error {
 	if m.link, err = k.link(words); err != nil {
 		return err
 	}
+	if m.link.matrices() && len(d.Features.Matrices) == 0 {
+		return fmt.Errorf("kernel %s: needs cooperative matrices of fp16 (%s), which %s does not offer", k.name, extCooperativeMatrix, d.Name)
+	}
 	if m.link.pushBytes > int(d.Limits.PushConstants) {
 		return fmt.Errorf("kernel %s: has %d bytes of push constants, and %s allows %d", k.name, m.link.pushBytes, d.Name, d.Limits.PushConstants)
 	}
@@ -225,9 +228,14 @@ func (p *pipeline) create(d *Device, name string, ids, values []uint32) error {
 	for i := range ids {
 		cids[i], cvalues[i] = C.uint32_t(ids[i]), C.uint32_t(values[i])
 	}
+	// Matrices belong to whole subgroups, of the size that the kernel was told.
+	full, required := p.link.matrices(), uint32(0)
+	if full && d.Features.SubgroupMin != d.Features.SubgroupMax {
+		required = d.Features.SubgroupSize
+	}
 	var handle C.shim_handle
 	result := vk.Result(C.shim_compute_pipeline(d.shim, C.shim_handle(unsafe.Pointer(d.cache)), C.shim_handle(unsafe.Pointer(p.module.handle)), C.shim_handle(unsafe.Pointer(p.module.layout)),
-		C.uint32_t(len(ids)), &cids[0], &cvalues[0], 0, cbool(d.statistics), &handle))
+		C.uint32_t(len(ids)), &cids[0], &cvalues[0], C.uint32_t(required), cbool(full), cbool(d.statistics), &handle))
 	p.handle = vk.Pipeline(unsafe.Pointer(handle))
 	return d.sink(result, "vkCreateComputePipelines", "%s", name)
 }

@@ -153,6 +153,25 @@ void shim_properties2(void *get, shim_handle instance, shim_handle physical, shi
 	out->int64 = f.features[feature_int64];
 }
 
+typedef struct { uint32_t type; void *next; uint32_t m, n, k, a, b, c, result, saturating, scope; } VkCooperativeMatrixProperties_;
+
+uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, shim_matrix *out, uint32_t most) {
+	int32_t(VKAPI * f)(shim_handle, uint32_t *, VkCooperativeMatrixProperties_ *) = (void *)load(get, instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+	uint32_t n = 0, found = 0;
+	if (!f || f(physical, &n, NULL) < 0 || n == 0) return 0;
+	VkCooperativeMatrixProperties_ *p = calloc(n, sizeof *p);
+	if (!p) return 0;
+	for (uint32_t i = 0; i < n; i++) p[i].type = 1000506001;
+	if (f(physical, &n, p) >= 0) {
+		for (uint32_t i = 0; i < n && found < most; i++) {
+			// VK_COMPONENT_TYPE_FLOAT16_KHR is 0, FLOAT32 1; VK_SCOPE_SUBGROUP_KHR 3.
+			if (p[i].a == 0 && p[i].b == 0 && p[i].c == 1 && p[i].result == 1 && p[i].scope == 3) out[found++] = (shim_matrix){p[i].m, p[i].n, p[i].k};
+		}
+	}
+	free(p);
+	return found;
+}
+
 // ---- device level ----
 
 typedef struct { uint32_t id, offset; size_t size; } VkSpecializationMapEntry_;
@@ -192,13 +211,29 @@ void *shim_executable_features(void) {
 	return &features;
 }
 
-void *shim_int64_features(void *next) {
-	features2 *f = calloc(1, sizeof *f);
-	if (!f) return NULL;
-	f->type = 1000059000;
-	f->next = next;
-	f->features[feature_int64] = 1;
-	return f;
+typedef struct { uint32_t type; void *next; uint32_t matrix, robust; } matrix_features;
+typedef struct { uint32_t type; void *next; uint32_t model, device_scope, chains; } memory_model_features;
+typedef struct { uint32_t type; void *next; uint32_t control, full; } size_control_features;
+
+void *shim_features(void *next, int int64, int matrices) {
+	struct {
+		features2 f;
+		matrix_features matrix;
+		memory_model_features model;
+		float16_int8 half;
+		size_control_features size;
+	} *w = calloc(1, sizeof *w);
+	if (!w) return NULL;
+	w->f = (features2){1000059000, next};
+	w->f.features[feature_int64] = int64 != 0;
+	if (matrices) {
+		w->size = (size_control_features){1000225002, next, 1, 1};
+		w->half = (float16_int8){1000082000, &w->size, 1, 0};
+		w->model = (memory_model_features){1000211000, &w->half, 1, 0, 0};
+		w->matrix = (matrix_features){1000506000, &w->model, 1, 0};
+		w->f.next = &w->matrix;
+	}
+	return w;
 }
 
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device) {
@@ -225,7 +260,7 @@ shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device
 void shim_device_free(shim_device *d) { free(d); }
 
 int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle module, shim_handle layout,
-	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int statistics, shim_handle *out) {
+	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int full_subgroups, int statistics, shim_handle *out) {
 	VkSpecializationMapEntry_ map[64];
 	if (constants > 64) return -13; // VK_ERROR_UNKNOWN: more constants than any kernel has
 	for (uint32_t i = 0; i < constants; i++) {
@@ -235,7 +270,7 @@ int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle mod
 	}
 	VkSpecializationInfo_ special = {constants, map, 4 * (size_t)constants, values};
 	VkRequiredSubgroupSize_ required = {1000225001, NULL, required_subgroup};
-	VkComputePipelineCreateInfo_ info = {29, NULL, statistics ? 0x40 : 0, {18, required_subgroup ? &required : NULL, 0, 0x20, module, "main", &special}, layout, NULL, -1};
+	VkComputePipelineCreateInfo_ info = {29, NULL, statistics ? 0x40 : 0, {18, required_subgroup ? &required : NULL, full_subgroups ? 2 : 0, 0x20, module, "main", &special}, layout, NULL, -1};
 	return d->create_pipelines(d->device, cache, 1, &info, NULL, out);
 }
 

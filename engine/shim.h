@@ -46,17 +46,25 @@ typedef struct {
 } shim_known; // which extensions or core versions the physical device lists
 void shim_properties2(void *get, shim_handle instance, shim_handle physical, shim_known known, shim_properties *out);
 
+// The fp16 matrices with float32 sums that a subgroup multiplies, of a physical
+// device that lists VK_KHR_cooperative_matrix: 0 where there are none.
+typedef struct {
+	uint32_t m, n, k;
+} shim_matrix;
+uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, shim_matrix *out, uint32_t most);
+
 // Device level.
 typedef struct shim_device shim_device;
 // What to chain to a device's creation for statistics of its pipelines.
 void *shim_executable_features(void);
-// A VkPhysicalDeviceFeatures2 that asks for 64-bit integers, to be freed; next is the rest of the chain.
-void *shim_int64_features(void *next);
+// A VkPhysicalDeviceFeatures2 that asks for 64-bit integers, or for what kernels
+// with cooperative matrices need, to be freed; next is the rest of the chain.
+void *shim_features(void *next, int int64, int matrices);
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device);
 void shim_device_free(shim_device *d);
 
 int32_t shim_compute_pipeline(shim_device *d, shim_handle cache, shim_handle module, shim_handle layout,
-	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int statistics, shim_handle *out);
+	uint32_t constants, const uint32_t *ids, const uint32_t *values, uint32_t required_subgroup, int full_subgroups, int statistics, shim_handle *out);
 // The machine programs of a pipeline made with statistics, and what the driver's
 // compiler says of one.
 typedef struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -17,6 +18,12 @@ type kernelInterface struct {
 	localID   [3]int    // the specialization constant of each, or -1
 	needs     []uint32  // capabilities
 }
+
+// capabilityMatrices is CooperativeMatrixKHR.
+const capabilityMatrices = 6022
+
+// matrices reports whether the kernel uses cooperative matrices.
+func (k *kernelInterface) matrices() bool { return slices.Contains(k.needs, capabilityMatrices) }
 
 type bufferSlot struct {
 	name          string

@@ -25,8 +25,12 @@ func (c Choices) of(g *gemmShape, table Tuning) Tuning {
 // String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
 func (p Product) String() string {
 	g := &p.shape
-	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
-		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
+	half := ""
+	if g.matrices {
+		half = ", fp16 allowed"
+	}
+	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d%s", gemmOpNames[g.op], g.Batch,
+		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups, half)
 }
 
 // FLOPs are the floating-point operations of the product, two per multiply-add.
@@ -104,6 +108,16 @@ var tiles = [][5]int{
 	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8}, {32, 64, 16, 4, 4},
 }
 
+// matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
+// EachM, EachN of a subgroup.
+var matrixTiles = [][5]int{
+	{128, 128, 32, 64, 32}, {128, 128, 32, 64, 64}, {128, 64, 32, 32, 32}, {128, 64, 32, 64, 32}, {256, 128, 16, 64, 64}, {64, 64, 32, 32, 32},
+	{128, 256, 16, 64, 64}, {128, 96, 32, 32, 48}, {256, 96, 16, 64, 48}, {128, 48, 32, 32, 48}, {256, 48, 16, 64, 48}, {64, 128, 32, 32, 64},
+}
+
+// Half reports whether the tuning's kernel rounds its operands to fp16.
+func (t Tuning) Half() bool { return t.MatrixM > 0 }
+
 // Candidates are the tunings worth trying for the product on a device: the safe
 // one of the table's last row first, then that of its first row.
 func (p Product) Candidates(info *engine.Info) []Tuning {
@@ -125,6 +139,18 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		}
 		return candidates
 	}
+	if p.shape.matrices {
+		for _, size := range info.Features.Matrices {
+			if size == (engine.MatrixSize{M: 16, N: 16, K: 16}) { // the one that most devices list
+				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: 16, MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
+			}
+		}
+	}
+	return append(candidates, p.candidates(info, tiles, Tuning{})...)
+}
+
+// candidates are the tiles that suit the product and the device.
+func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (candidates []Tuning) {
 	m, n, k, _ := p.shape.extents()
 	padded := func(t [5]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
 	least := padded(tiles[0]) // the fewest elements that a tile shape computes, padding included
@@ -132,7 +158,12 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		least = min(least, padded(t))
 	}
 	for _, t := range tiles {
-		c := Tuning{Name: fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4]), TileM: t[0], TileN: t[1], TileK: t[2], EachM: t[3], EachN: t[4]}
+		c := kind
+		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
+		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
+		if kind.Half() {
+			c.Name = "matrix" + c.Name[len("tiles"):]
+		}
 		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
 			continue
 		}

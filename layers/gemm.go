@@ -20,6 +20,7 @@ var gemmOpNames = [...]string{"forward", "backward_input", "backward_weight"}
 // 1 × 1 picture by a 1 × 1 kernel.
 type gemmShape struct {
 	op                               gemmOp
+	matrices                         bool // operands may be rounded to fp16
 	Batch, Height, Width, Channels   uint32
 	OutHeight, OutWidth, OutChannels uint32
 	KernelH, KernelW, Stride         uint32
@@ -35,18 +36,35 @@ type gemmLanes struct {
 	Wide, UnitStride bool
 }
 
-type gemmTiles struct {
+// gemmTile is what the kernels that go through shared memory have in common.
+type gemmTile struct {
 	gemmShape
 	LocalX                            uint32
 	TileM, TileN, TileK, EachM, EachN uint32
-	QuadsC, Rolled                    bool
+	QuadsC                            bool
 	SplitK, SplitPitch                uint32
 }
+
+type gemmTiles struct {
+	gemmTile
+	Rolled bool
+}
+
+type gemmMatrix struct {
+	gemmTile
+	MatrixM, MatrixN, MatrixK, Subgroup uint32
+	ScaleA, ScaleB                      float32
+}
+
+// gradientScale is what gradients are multiplied by before they are rounded to
+// fp16, which has no numbers below 2^-24, and their products divided by.
+const gradientScale = 1 << 13
 
 var (
 	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
 	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
 	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
 )
 
@@ -118,7 +136,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	}
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
-	call := gemmTiles{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: quadsC, Rolled: r.Info().Type == engine.Software,
+	call := gemmTile{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: quadsC,
 		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
 	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
 	splits = ceilDiv(k, each)
@@ -138,7 +156,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		if gradient {
 			call.WithBias, call.Bias = false, engine.Buffer{}
 		}
-		gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)), call)
+		call.record(r, t, engine.Groups(columns, rows, int(g.Groups)))
 		if gradient {
 			g.recordBiasGradient(r)
 		}
@@ -152,7 +170,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	if !gradient {
 		call.WithBias = false
 	}
-	gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)*splits), call)
+	call.record(r, t, engine.Groups(columns, rows, int(g.Groups)*splits))
 	if g.op != opBackwardWeight {
 		sum.Count = uint32(g.C.Len())
 		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
@@ -175,6 +193,22 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		sum.Row, sum.Used = sum.Count, sum.Count
 		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
 	}
+}
+
+// record appends the call of the kernel that t is for.
+func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
+	if t.MatrixM == 0 {
+		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
+		return
+	}
+	call := gemmMatrix{gemmTile: c, MatrixM: uint32(t.MatrixM), MatrixN: uint32(t.MatrixN), MatrixK: uint32(t.MatrixK), Subgroup: uint32(t.Subgroup), ScaleA: 1, ScaleB: 1}
+	switch c.op {
+	case opBackwardInput:
+		call.ScaleA = gradientScale
+	case opBackwardWeight:
+		call.ScaleB = gradientScale
+	}
+	gemmMatrixKernels[c.op].Record(r, grid, call)
 }
 
 // recordBiasGradient sums dy over examples and pixels: at once where an example is
@@ -351,7 +385,7 @@ func (l Conv) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 			OutHeight: uint32(out.H), OutWidth: uint32(out.W), OutChannels: uint32(out.C),
 			KernelH: uint32(l.KernelH), KernelW: uint32(l.KernelW), Stride: uint32(l.Stride),
 			PadH: int32(l.Pad), PadW: int32(l.Pad), Groups: uint32(l.groups()),
-			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()),
+			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()), matrices: s.Matrices,
 		},
 		words: s.Plan.Params[0].Len(),
 		rows:  l.KernelH,
@@ -371,7 +405,7 @@ func (l Linear) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 			Batch: uint32(s.Batch), Height: 1, Width: 1, Channels: uint32(in.Len()),
 			OutHeight: 1, OutWidth: 1, OutChannels: uint32(l.Out),
 			KernelH: 1, KernelW: 1, Stride: 1, Groups: 1,
-			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()),
+			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()), matrices: s.Matrices,
 		},
 		words: s.Plan.Params[0].Len(),
 		rows:  ceilDiv(in.Len(), exampleAlign), // the input is cut where buffers may begin

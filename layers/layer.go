@@ -93,6 +93,9 @@ type Slots[T any] struct {
 	// Choices are the tunings of single products, where others than the table's
 	// were found to be faster (device only).
 	Choices Choices
+	// Matrices lets matrix products round their operands to fp16, where the device
+	// has units for that (device only).
+	Matrices bool
 }
 
 // Step is what changes from one training step to the next.

@@ -1,6 +1,10 @@
 package layers
 
-import "vkalexnet/engine"
+import (
+	"slices"
+
+	"vkalexnet/engine"
+)
 
 // Tuning says how a device's matrix products are cut: one row of the table.
 type Tuning struct {
@@ -17,6 +21,13 @@ type Tuning struct {
 	TileK int `json:"tile_k,omitempty"`
 	EachM int `json:"each_m,omitempty"`
 	EachN int `json:"each_n,omitempty"`
+	// MatrixM, MatrixN and MatrixK are the size of the cooperative matrices of a
+	// kernel that rounds its operands to fp16, Subgroup that of the subgroups which
+	// multiply them: EachM × EachN is what one of those keeps. 0 for other kernels.
+	MatrixM  int `json:"matrix_m,omitempty"`
+	MatrixN  int `json:"matrix_n,omitempty"`
+	MatrixK  int `json:"matrix_k,omitempty"`
+	Subgroup int `json:"subgroup,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -27,13 +38,18 @@ func (t Tuning) Invocations() int {
 	if t.Lanes > 0 {
 		return t.Lanes
 	}
-	return t.TileM / t.EachM * (t.TileN / t.EachN)
+	return t.TileM / t.EachM * (t.TileN / t.EachN) * max(1, t.Subgroup)
 }
 
 // Shared is the shared memory of a workgroup in bytes.
 func (t Tuning) Shared() int {
 	if t.Lanes > 0 {
 		return 0
+	}
+	if t.MatrixM > 0 {
+		// Two tiles of each operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
+		a, b := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8))
+		return 2*2*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
 	}
 	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
 }
@@ -54,6 +70,15 @@ func (t Tuning) Sound() bool {
 			return false
 		}
 	}
+	if t.MatrixM > 0 {
+		for _, n := range []int{t.MatrixM, t.MatrixN, t.MatrixK, t.Subgroup} {
+			if n < 4 || n > 256 || n%4 != 0 {
+				return false
+			}
+		}
+		return t.EachM%t.MatrixM == 0 && t.EachN%t.MatrixN == 0 && t.TileK%t.MatrixK == 0 && t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 &&
+			t.Invocations()%t.TileK == 0 && t.Fill >= 0
+	}
 	return t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
 		t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 && t.Invocations()%t.TileK == 0 && t.EachM*t.EachN <= 256 && t.Fill >= 0
 }
@@ -66,6 +91,9 @@ func (t Tuning) Fits(info *engine.Info) bool {
 		if !f.SubgroupBallot || f.SubgroupSize != uint32(t.Lanes) || f.SubgroupMin != f.SubgroupMax && f.SubgroupMin != 0 {
 			return false
 		}
+	}
+	if t.MatrixM > 0 && (uint32(t.Subgroup) != f.SubgroupSize || !slices.Contains(f.Matrices, engine.MatrixSize{M: uint32(t.MatrixM), N: uint32(t.MatrixN), K: uint32(t.MatrixK)})) {
+		return false
 	}
 	if t.Pairs && !f.Int64 {
 		return false

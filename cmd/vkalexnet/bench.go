@@ -33,7 +33,7 @@ type benchFlags struct {
 	size, workers          int
 	data, format, out      string
 	maxTime                float64
-	noTune                 bool
+	noTune, matrices       bool
 	bench.Sampling
 }
 
@@ -69,6 +69,7 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.StringSliceVar(&f.devices, "device", []string{"auto"}, `devices: "all", "auto", "cpu" (the slow reference), or indices, beginnings of UUIDs or parts of names`)
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
+	flags.BoolVar(&f.matrices, "matrices", false, "let matrix products round their operands to fp16 where the device has units for that")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
@@ -146,6 +147,7 @@ func runBench(cmd *cobra.Command, f *benchFlags) error {
 		if err != nil {
 			return err
 		}
+		run.Matrices = f.matrices
 		b.nets = append(b.nets, benchNet{net.Name, run})
 	}
 	var infos []engine.Info

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -67,11 +68,22 @@ func listDevices(w io.Writer, infos []engine.Info, chosen int) error {
 			fmt.Fprintf(w, "%d cannot be used: %s\n", i.Index, i.Rejected)
 			continue
 		}
-		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s\n",
+		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s, fp16 matrices %s\n",
 			i.Index, bytesText(i.Limits.StorageRange), bytesText(i.Limits.Allocation), bytesText(uint64(i.Limits.Shared)), i.Limits.Invocations,
-			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps))
+			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps), matricesText(i.Features.Matrices))
 	}
 	return nil
+}
+
+func matricesText(sizes []engine.MatrixSize) string {
+	var texts []string
+	for _, s := range sizes {
+		texts = append(texts, fmt.Sprintf("%d×%d×%d", s.M, s.N, s.K))
+	}
+	if len(texts) == 0 {
+		return "no"
+	}
+	return strings.Join(texts, " ")
 }
 
 func yesNo(b bool) string {

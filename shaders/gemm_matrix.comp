@@ -1,0 +1,326 @@
+// c[m][n] (+)= Σ_k half(scale_a·a[m][k]) · half(scale_b·b[k][n]) / (scale_a·scale_b) (+ bias[n]) on matrix units, each workgroup a TILE_M × TILE_N tile; see include/gemm.glsl.
+// variant gemm_matrix_forward: -DOP=FORWARD
+// variant gemm_matrix_backward_input: -DOP=BACKWARD_INPUT
+// variant gemm_matrix_backward_weight: -DOP=BACKWARD_WEIGHT
+// requires newer glslc
+// For devices with VK_KHR_cooperative_matrix. Operands are rounded to fp16 on their
+// way to shared memory, sums are float32. Gradients are scaled by a power of two,
+// so that small ones are not lost in fp16. Loading is that of gemm_tiles.comp.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#include "include/gemm.glsl"
+
+layout(local_size_x_id = 0) in; // (TILE_M / EACH_M) · (TILE_N / EACH_N) subgroups
+layout(constant_id = 4) const bool QUADS_A = false; // four consecutive elements of a are one aligned load
+layout(constant_id = 5) const bool QUADS_B = false; // likewise b
+layout(constant_id = 6) const bool QUADS_C = false; // likewise c
+layout(constant_id = 7) const uint TILE_M = 64;
+layout(constant_id = 8) const uint TILE_N = 32;
+layout(constant_id = 9) const uint TILE_K = 16;
+layout(constant_id = 10) const uint EACH_M = 32; // rows and columns of one subgroup, whole matrices
+layout(constant_id = 11) const uint EACH_N = 32;
+layout(constant_id = 12) const uint HEIGHT = 1;
+layout(constant_id = 13) const uint WIDTH = 1;
+layout(constant_id = 14) const uint CHANNELS = 1;
+layout(constant_id = 15) const uint OUT_HEIGHT = 1;
+layout(constant_id = 16) const uint OUT_WIDTH = 1;
+layout(constant_id = 17) const uint OUT_CHANNELS = 1;
+layout(constant_id = 18) const uint KERNEL_H = 1;
+layout(constant_id = 19) const uint KERNEL_W = 1;
+layout(constant_id = 20) const uint STRIDE = 1;
+layout(constant_id = 21) const uint GROUPS = 1;
+layout(constant_id = 22) const uint MATRIX_M = 16; // of the device's matrices
+layout(constant_id = 23) const uint MATRIX_N = 16;
+layout(constant_id = 24) const uint MATRIX_K = 16;
+layout(constant_id = 25) const uint SUBGROUP = 32;
+
+layout(push_constant) uniform Args {
+  uint batch;
+  int pad_h, pad_w;
+  uint x_pitch, y_pitch;
+  uint accumulate, with_bias, relu;
+  uint split_k, split_pitch; // k of one split, a multiple of TILE_K; words of c from split to split
+  float scale_a, scale_b;
+};
+
+const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
+const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
+const uint ACROSS = TILE_N / EACH_N, DOWN = TILE_M / EACH_M; // subgroups of a tile
+const uint LOCAL = ACROSS * DOWN * SUBGROUP;
+const uint MATRICES_M = EACH_M / MATRIX_M, MATRICES_N = EACH_N / MATRIX_N;
+
+// What an invocation loads of a tile: vectors self, self + LOCAL, … They lie
+// along k, but in a along m for the weights' gradient, and in b along n but for
+// the input's gradient. TILE_K divides LOCAL, so that vectors along k have one k.
+const uint VECTOR_A = QUADS_A ? 4 : 1, VECTOR_B = QUADS_B ? 4 : 1;
+const uint COUNT_A = TILE_M * TILE_K / VECTOR_A, COUNT_B = TILE_N * TILE_K / VECTOR_B;
+const uint LOADS_A = (COUNT_A + LOCAL - 1) / LOCAL, LOADS_B = (COUNT_B + LOCAL - 1) / LOCAL;
+const uint ALONG_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / VECTOR_A;
+const uint ALONG_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / VECTOR_B;
+const bool SAME_A = LOCAL % ALONG_A == 0, SAME_B = LOCAL % ALONG_B == 0; // the place along is that of the first vector
+const uint DEPTH = OP == FORWARD ? IN_G : OUT_G; // of a tap, where k is (tap, channel)
+const int NOWHERE = -0x1000000;
+
+// Tiles lie as they are loaded: a's rows along k, but along m for the weights'
+// gradient; b's along n, but along k for the input's. STEP quads from row to row.
+const uint STEP_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / 4 + 2, STEP_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / 4 + 2;
+const uint ROWS_A = OP == BACKWARD_WEIGHT ? TILE_K : TILE_M, ROWS_B = OP == BACKWARD_INPUT ? TILE_N : TILE_K;
+
+shared f16vec4 tile_a[2 * ROWS_A * STEP_A];
+shared f16vec4 tile_b[2 * ROWS_B * STEP_B];
+shared vec4 result[ACROSS * DOWN * MATRIX_M * MATRIX_N / 4];
+
+uint group, M, N, end, self;
+vec4 next_a[LOADS_A], next_b[LOADS_B]; // on their way to the tiles
+// Of each vector of a: where in the picture its row (or, for the weights'
+// gradient, its tap) is, and the word that this is counted from.
+int a_y[LOADS_A], a_x[LOADS_A];
+uint a_at[LOADS_A], b_at[LOADS_B];
+#if OP == BACKWARD_WEIGHT
+uint pixel_at[LOADS_A], pixel_y[LOADS_A], pixel_x[LOADS_A]; // the example's words, and the place in it, of the vector's k
+uint b_pixel[LOADS_B];
+#else
+uint tap_r, tap_s, tap_i, tap_k; // the k of all of this invocation's vectors
+#endif
+
+uint vector_a(uint j) { return self + j * LOCAL; }
+uint along_a(uint j) { return (SAME_A ? self : vector_a(j)) % ALONG_A * VECTOR_A; }
+uint across_a(uint j) { return SAME_A ? self / ALONG_A + j * (LOCAL / ALONG_A) : vector_a(j) / ALONG_A; }
+uint along_b(uint j) { return (SAME_B ? self : self + j * LOCAL) % ALONG_B * VECTOR_B; }
+uint across_b(uint j) { return SAME_B ? self / ALONG_B + j * (LOCAL / ALONG_B) : (self + j * LOCAL) / ALONG_B; }
+bool in_a(uint j) { return COUNT_A % LOCAL == 0 || vector_a(j) < COUNT_A; }
+bool in_b(uint j) { return COUNT_B % LOCAL == 0 || self + j * LOCAL < COUNT_B; }
+
+// place finds where the vectors of the first tile are.
+void place(uint m0, uint n0, uint begin) {
+#if OP == BACKWARD_WEIGHT
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    uint m = m0 + along_a(j), rs = m / IN_G, k = begin + across_a(j), p = k % PIXELS;
+    a_y[j] = m < M ? int(rs / KERNEL_W) - pad_h : NOWHERE;
+    a_x[j] = int(rs % KERNEL_W) - pad_w;
+    a_at[j] = group * IN_G + m % IN_G;
+    pixel_at[j] = k / PIXELS * x_pitch;
+    pixel_y[j] = p / OUT_WIDTH;
+    pixel_x[j] = p % OUT_WIDTH;
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+    uint k = begin + across_b(j);
+    b_pixel[j] = k % PIXELS;
+    b_at[j] = k / PIXELS * y_pitch + b_pixel[j] * OUT_CHANNELS + group * OUT_G + n0 + along_b(j);
+  }
+#else
+  tap_k = self % ALONG_A * VECTOR_A;
+  uint k = begin + tap_k;
+  tap_i = k % DEPTH;
+  tap_s = k / DEPTH % KERNEL_W;
+  tap_r = k / DEPTH / KERNEL_W;
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    uint m = m0 + across_a(j);
+#if OP == FORWARD
+    uint p = m % PIXELS;
+    a_at[j] = m / PIXELS * x_pitch + group * IN_G;
+    a_y[j] = m < M && in_a(j) ? int(p / OUT_WIDTH * STRIDE) - pad_h : NOWHERE;
+    a_x[j] = int(p % OUT_WIDTH * STRIDE) - pad_w;
+#else
+    uint p = m % IN_PIXELS;
+    a_at[j] = m / IN_PIXELS * y_pitch + group * OUT_G;
+    a_y[j] = m < M && in_a(j) ? int(p / WIDTH) + pad_h : NOWHERE;
+    a_x[j] = int(p % WIDTH) + pad_w;
+#endif
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+#if OP == FORWARD
+    b_at[j] = (begin + across_b(j)) * OUT_CHANNELS + group * OUT_G + n0 + along_b(j);
+#else
+    b_at[j] = (n0 + across_b(j)) * OUT_CHANNELS + group * OUT_G;
+#endif
+  }
+#endif
+}
+
+// load fetches the vectors of the tile at k0 and moves on to the next tile's.
+void load(uint n0, uint k0) {
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+#if OP == FORWARD
+    int y = a_y[j] + int(tap_r), x = a_x[j] + int(tap_s);
+    bool ok = k0 + tap_k < end && uint(y) < HEIGHT && uint(x) < WIDTH;
+    uint at = a_at[j] + (uint(y) * WIDTH + uint(x)) * CHANNELS + tap_i;
+#elif OP == BACKWARD_INPUT
+    int y = a_y[j] - int(tap_r), x = a_x[j] - int(tap_s);
+    bool ok = k0 + tap_k < end;
+    if (STRIDE > 1) {
+      int qy = y / int(STRIDE), qx = x / int(STRIDE);
+      ok = ok && y >= 0 && x >= 0 && qy * int(STRIDE) == y && qx * int(STRIDE) == x;
+      y = qy; x = qx;
+    }
+    ok = ok && uint(y) < OUT_HEIGHT && uint(x) < OUT_WIDTH;
+    uint at = a_at[j] + (uint(y) * OUT_WIDTH + uint(x)) * OUT_CHANNELS + tap_i;
+#else
+    int y = int(pixel_y[j] * STRIDE) + a_y[j], x = int(pixel_x[j] * STRIDE) + a_x[j];
+    bool live = k0 + across_a(j) < end;
+    bool ok = live && uint(y) < HEIGHT && uint(x) < WIDTH;
+    uint at = pixel_at[j] + (uint(y) * WIDTH + uint(x)) * CHANNELS + a_at[j];
+#endif
+    next_a[j] = vec4(0);
+    if (ok) {
+      if (QUADS_A) next_a[j] = load_a4(at); else next_a[j].x = load_a(at);
+    }
+#if OP == BACKWARD_WEIGHT
+    pixel_at[j] += TILE_K / PIXELS * x_pitch;
+    pixel_y[j] += TILE_K % PIXELS / OUT_WIDTH;
+    pixel_x[j] += TILE_K % PIXELS % OUT_WIDTH;
+    if (pixel_x[j] >= OUT_WIDTH) { pixel_x[j] -= OUT_WIDTH; pixel_y[j]++; }
+    if (pixel_y[j] >= OUT_HEIGHT) { pixel_y[j] -= OUT_HEIGHT; pixel_at[j] += x_pitch; }
+#endif
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+#if OP == BACKWARD_INPUT
+    bool ok = k0 + tap_k < end && n0 + across_b(j) < N;
+    uint at = b_at[j] + (tap_r * KERNEL_W + tap_s) * (IN_G * OUT_CHANNELS) + tap_i;
+#else
+    bool ok = k0 + across_b(j) < end && n0 + along_b(j) < N;
+    uint at = b_at[j];
+#endif
+    next_b[j] = vec4(0);
+    if (ok) {
+      if (QUADS_B) next_b[j] = load_b4(at); else next_b[j].x = load_b(at);
+    }
+#if OP == FORWARD
+    b_at[j] += TILE_K * OUT_CHANNELS;
+#elif OP == BACKWARD_WEIGHT
+    b_at[j] += TILE_K / PIXELS * y_pitch + TILE_K % PIXELS * OUT_CHANNELS;
+    b_pixel[j] += TILE_K % PIXELS;
+    if (b_pixel[j] >= PIXELS) { b_pixel[j] -= PIXELS; b_at[j] += y_pitch - PIXELS * OUT_CHANNELS; }
+#endif
+  }
+#if OP != BACKWARD_WEIGHT
+  tap_i += TILE_K % DEPTH;
+  tap_s += TILE_K / DEPTH % KERNEL_W;
+  tap_r += TILE_K / DEPTH / KERNEL_W;
+  if (tap_i >= DEPTH) { tap_i -= DEPTH; tap_s++; }
+  if (tap_s >= KERNEL_W) { tap_s -= KERNEL_W; tap_r++; }
+#endif
+}
+
+// The gradient of the bias is one more row of a, all ones, and of c.
+bool ones(uint m) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0; }
+
+f16vec4 half4(vec4 v) { return f16vec4(clamp(v, vec4(-65504), vec4(65504))); }
+
+// store puts what load fetched into one of the two tiles of each operand.
+void store(uint tile, uint m0, uint k0) {
+  [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
+    if (in_a(j)) {
+      const uint at = (tile * ROWS_A + across_a(j)) * STEP_A + along_a(j) / 4;
+#if OP == BACKWARD_WEIGHT
+      const bool one = ones(m0 + along_a(j));
+      if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 / scale_a : 0.0;
+#endif
+      if (QUADS_A) tile_a[at] = half4(scale_a * next_a[j]); else tile_a[at][along_a(j) % 4] = half4(scale_a * next_a[j]).x;
+    }
+  }
+  [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
+    if (in_b(j)) {
+      const uint at = (tile * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
+      if (QUADS_B) tile_b[at] = half4(scale_b * next_b[j]); else tile_b[at][along_b(j) % 4] = half4(scale_b * next_b[j]).x;
+    }
+  }
+}
+
+void main() {
+  self = gl_LocalInvocationID.x;
+  group = gl_WorkGroupID.z % GROUPS;
+  const uint split = gl_WorkGroupID.z / GROUPS;
+#if OP == FORWARD
+  M = batch * PIXELS; N = OUT_G; const uint K = KERNEL_H * KERNEL_W * IN_G;
+#elif OP == BACKWARD_INPUT
+  M = batch * IN_PIXELS; N = IN_G; const uint K = KERNEL_H * KERNEL_W * OUT_G;
+#else
+  M = KERNEL_H * KERNEL_W * IN_G; N = OUT_G; const uint K = batch * PIXELS;
+#endif
+  const uint begin = split * split_k;
+  end = min(K, begin + split_k);
+  const uint m0 = gl_WorkGroupID.y * TILE_M, n0 = gl_WorkGroupID.x * TILE_N;
+  const uint my_m = gl_SubgroupID / ACROSS * EACH_M, my_n = gl_SubgroupID % ACROSS * EACH_N;
+
+  coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sums[MATRICES_M * MATRICES_N];
+  [[unroll]] for (uint i = 0; i < MATRICES_M * MATRICES_N; i++) sums[i] = coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
+  place(m0, n0, begin);
+  load(n0, begin);
+  store(0, m0, begin);
+  barrier();
+  uint tile = 0;
+  [[dont_unroll]] for (uint k0 = begin; k0 < end; k0 += TILE_K) {
+    const bool more = k0 + TILE_K < end;
+    if (more) load(n0, k0 + TILE_K);
+    [[unroll]] for (uint k = 0; k < TILE_K; k += MATRIX_K) {
+      coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
+      [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
+        const uint m = my_m + i * MATRIX_M;
+#if OP == BACKWARD_WEIGHT
+        coopMatLoad(ma[i], tile_a, (tile * ROWS_A + k) * STEP_A + m / 4, STEP_A, gl_CooperativeMatrixLayoutColumnMajor);
+#else
+        coopMatLoad(ma[i], tile_a, (tile * ROWS_A + m) * STEP_A + k / 4, STEP_A, gl_CooperativeMatrixLayoutRowMajor);
+#endif
+      }
+      [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
+        const uint n = my_n + j * MATRIX_N;
+        coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
+#if OP == BACKWARD_INPUT
+        coopMatLoad(mb, tile_b, (tile * ROWS_B + n) * STEP_B + k / 4, STEP_B, gl_CooperativeMatrixLayoutColumnMajor);
+#else
+        coopMatLoad(mb, tile_b, (tile * ROWS_B + k) * STEP_B + n / 4, STEP_B, gl_CooperativeMatrixLayoutRowMajor);
+#endif
+        [[unroll]] for (uint i = 0; i < MATRICES_M; i++) sums[i * MATRICES_N + j] = coopMatMulAdd(ma[i], mb, sums[i * MATRICES_N + j]);
+      }
+    }
+    tile = 1 - tile;
+    if (more) store(tile, m0, k0 + TILE_K);
+    barrier();
+  }
+
+  // Matrix by matrix through shared memory, where a subgroup's invocations take
+  // quads of a row.
+  const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
+  const uint mine = gl_SubgroupID * (MATRIX_M * MATRIX_N / 4);
+  const float unscale = 1.0 / (scale_a * scale_b);
+  [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
+    [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
+      coopMatStore(sums[i * MATRICES_N + j], result, mine, MATRIX_N / 4, gl_CooperativeMatrixLayoutRowMajor);
+      barrier();
+      for (uint q = gl_SubgroupInvocationID; q < MATRIX_M * MATRIX_N / 4; q += SUBGROUP) {
+        const uint m = m0 + my_m + i * MATRIX_M + q / (MATRIX_N / 4), n = n0 + my_n + j * MATRIX_N + q % (MATRIX_N / 4) * 4;
+        if (m < rows && n < N) {
+          vec4 v = unscale * result[mine + q];
+#if OP == FORWARD
+          const uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G + split * split_pitch;
+          if (with_bias != 0) {
+            [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) v[l] += bias[group * OUT_G + n + l];
+          }
+#elif OP == BACKWARD_INPUT
+          const uint row = m / IN_PIXELS * x_pitch + m % IN_PIXELS * CHANNELS + group * IN_G + split * split_pitch;
+#else
+          const uint row = m * OUT_CHANNELS + group * OUT_G + split * split_pitch;
+#endif
+          if (QUADS_C) {
+            if (accumulate != 0) v += load_c4(row + n);
+            store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
+          } else {
+            [[unroll]] for (uint l = 0; l < 4; l++) {
+              if (n + l < N) {
+                if (accumulate != 0) v[l] += load_c(row + n + l);
+                store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
+              }
+            }
+          }
+        }
+      }
+      barrier();
+    }
+  }
+}
