@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"unsafe"
@@ -21,8 +23,8 @@ func CacheDir() string {
 	return filepath.Join(dir, "vkalexnet")
 }
 
-// pipelineCacheFile is named after everything that makes a cache useless when
-// it changes; the file begins with a checksum, so that a damaged one is ignored.
+// pipelineCacheFile is one file for each driver build: what another set of
+// kernels left there is of no use any more and gets replaced.
 func (d *Device) pipelineCacheFile() string {
 	dir := CacheDir()
 	if dir == "" {
@@ -31,14 +33,56 @@ func (d *Device) pipelineCacheFile() string {
 	return filepath.Join(dir, "pipelines-"+d.DriverKey+".bin")
 }
 
+// pipelineCacheKey names everything that makes a cache useless when it changes:
+// the driver's build, the device, and the kernels. Of the program itself nothing
+// else goes into a pipeline.
+func (d *Device) pipelineCacheKey() (string, error) {
+	sum := sha256.New()
+	names, err := fs.Glob(d.shaders, "*.spv") // sorted
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		module, err := fs.ReadFile(d.shaders, name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %d\n", name, len(module))
+		sum.Write(module)
+	}
+	return fmt.Sprintf("%s %s %x", d.DriverKey, d.UUID, sum.Sum(nil)), nil
+}
+
+// sealCache is what is written for the driver's data: it begins with a checksum
+// of the key and the data.
+func sealCache(key string, data []byte) []byte {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d %s", len(key), key)
+	sum.Write(data)
+	return append(sum.Sum(nil), data...)
+}
+
+// unsealCache gives the data back, or nothing where the content was sealed with
+// another key or is not whole.
+func unsealCache(key string, content []byte) []byte {
+	if len(content) <= sha256.Size {
+		return nil
+	}
+	data := content[sha256.Size:]
+	if !bytes.Equal(sealCache(key, data), content) {
+		return nil
+	}
+	return data
+}
+
 func (d *Device) openPipelineCache() {
 	info := &vk.PipelineCacheCreateInfo{SType: vk.StructureTypePipelineCacheCreateInfo}
 	var data []byte
 	if file := d.pipelineCacheFile(); file != "" {
-		if raw, err := os.ReadFile(file); err == nil && len(raw) > sha256.Size {
-			sum := sha256.Sum256(raw[sha256.Size:])
-			if bytes.Equal(sum[:], raw[:sha256.Size]) {
-				data = raw[sha256.Size:]
+		content, err := os.ReadFile(file)
+		key, keyErr := d.pipelineCacheKey()
+		if err == nil && keyErr == nil {
+			if data = unsealCache(key, content); data != nil {
 				info.InitialDataSize = uint(len(data))
 				info.PInitialData = unsafe.Pointer(&data[0])
 			}
@@ -73,8 +117,11 @@ func (d *Device) savePipelineCache() {
 	if vk.GetPipelineCacheData(d.handle, d.cache, &size, unsafe.Pointer(&data[0])) < 0 {
 		return
 	}
-	sum := sha256.Sum256(data[:size])
-	content := append(sum[:], data[:size]...)
+	key, err := d.pipelineCacheKey()
+	if err != nil {
+		return
+	}
+	content := sealCache(key, data[:size])
 	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, content) {
 		return
 	}
