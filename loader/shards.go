@@ -64,7 +64,9 @@ func expandBraces(pattern string) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			choices = append(choices, part...)
+			if choices = append(choices, part...); len(choices) > maxShards {
+				return nil, fmt.Errorf("pattern %q asks for more than %d files", pattern, maxShards)
+			}
 		}
 	}
 	rest, err := expandBraces(pattern[end+1:])
