@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
+.PHONY: serve-check serve-load build demo test shaders check-shaders shader-stats lint race fuzz clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -26,6 +26,12 @@ check-shaders: ## the committed SPIR-V is what the sources give
 
 shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
 	scripts/shader-stats.sh
+
+serve-check: build ## serve's page in headless Chromium (needs chromium and chromium-driver)
+	scripts/serve-check.sh page docs/serve.png
+
+serve-load: build ## serve under load: requests/s and latency at 1, 8 and 64 clients
+	scripts/serve-check.sh load
 
 lint:
 	scripts/lint.sh

@@ -247,6 +247,8 @@ func (r *trainRun) openTrainer() error {
 	r.flags.output = o.OutputDir
 	o.Config = []byte("# Every setting of this run, for vkalexnet train -c. Network: " + o.Net.Name + "\n" + settingsTOML(r.cmd.Flags()))
 	var err error
-	r.trainer, err = alexnet.NewTrainer(withProgress(o, r.cmd.ErrOrStderr()))
+	watched, done := withEvents(withProgress(o, r.cmd.ErrOrStderr()), func(err error) { warn(r.cmd, "warning: no more events for TensorBoard: %v", err) })
+	r.close = append(r.close, done)
+	r.trainer, err = alexnet.NewTrainer(watched)
 	return err
 }
