@@ -25,6 +25,8 @@ type trainRun struct {
 	flags   *trainFlags
 	options alexnet.Options
 	trainer *alexnet.Trainer
+	target  *target
+	free    uint64 // device memory in bytes before the run took any
 	close   []func()
 }
 
@@ -233,6 +235,9 @@ func (r *trainRun) openExecutor() error {
 		return err
 	}
 	r.close = append(r.close, t.close)
+	if r.target = t; t.device != nil {
+		r.free = alexnet.Room(t.device)
+	}
 	exec, err := t.executor(r.options.Net, r.options.Net.Solver.Batch, r.options.ExecOptions())
 	if err != nil {
 		return err
