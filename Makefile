@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -29,6 +29,12 @@ shader-stats: build ## registers, spills and occupancy of every kernel by AMD's 
 
 finetune-proof: build ## fine-tuning frozen and in full, compared: make finetune-proof CIFAR=cifar10.tar.gz
 	scripts/finetune-proof.sh $(CIFAR)
+
+serve-check: build ## serve's page in headless Chromium (needs chromium and chromium-driver)
+	scripts/serve-check.sh page docs/serve.png
+
+serve-load: build ## serve under load: requests/s and latency at 1, 8 and 64 clients
+	scripts/serve-check.sh load
 
 lint:
 	scripts/lint.sh

@@ -651,17 +651,23 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 	return m, nil
 }
 
-// fits compares the plan with the device's memory.
-func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) error {
+// Room is the device memory in bytes that is free for an executor: what the
+// driver allows this process, or all there is where it does not say, without
+// what it holds already.
+func Room(dev *engine.Device) uint64 {
 	room := dev.Memory
 	if dev.Info.Free > 0 {
 		room = dev.Info.Free
 	}
 	if used := dev.Allocated(); used < room {
-		room -= used
-	} else {
-		room = 0
+		return room - used
 	}
+	return 0
+}
+
+// fits compares the plan with the device's memory.
+func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) error {
+	room := Room(dev)
 	if m.Total() <= room {
 		return nil
 	}

@@ -72,6 +72,7 @@ device memory, 5 device lost, 130 interrupted.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newTune())
 	root.AddCommand(newServe())
+	root.AddCommand(newRuns(), newPlot())
 	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats(), newBench())
 	root.AddCommand(newView())
 	root.AddCommand(newPack())

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vkalexnet/alexnet"
 	"vkalexnet/server"
 )
 
@@ -80,6 +81,17 @@ func serve(cmd *cobra.Command, f *modelFlags, c server.Config, listen string) er
 	}
 	defer o.close()
 	c.Net, c.Exec = network, o.exec
+	if c.MaxBatch > 1 {
+		single, err := o.target.executor(network, 1, alexnet.ExecOptions{Inference: true})
+		if err == nil {
+			defer single.Close()
+			err = alexnet.LoadWeights(single, file)
+		}
+		if err != nil {
+			return fmt.Errorf("a second copy of the network, for pictures that come alone (--max-batch 1 does without it): %w", err)
+		}
+		c.Single = single
+	}
 	s, err := server.New(c)
 	if err != nil {
 		return err

@@ -29,10 +29,11 @@ const (
 	envPrefix   = "VKALEXNET_"
 	configFlag  = "config"
 	resumedFlag = "resume"
+	dryRunFlag  = "dry-run"
 )
 
 // notInFile are the flags that make no sense in a configuration file.
-var notInFile = []string{configFlag, resumedFlag, "help"}
+var notInFile = []string{configFlag, resumedFlag, dryRunFlag, "help"}
 
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))

@@ -25,7 +25,7 @@ type trainFlags struct {
 	maxSteps                int64
 	seed                    uint64
 	noAugment, noDropout    bool
-	noShuffle               bool
+	noShuffle, dryRun       bool
 	solver                  alexnet.Solver
 	fineTuning              fineTuningFlags
 }
@@ -91,6 +91,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.StringVar(&f.resume, resumedFlag, "", "checkpoint, or folder of a run, to go on with: parameters, momentum, place in the data and settings")
 	flags.StringVar(&f.output, "output-dir", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
 	flags.IntVar(&f.checkpointSteps, "checkpoint-steps", 0, "also write last.safetensors after every so many steps, 0: after epochs only")
+	flags.BoolVar(&f.dryRun, dryRunFlag, false, "say what memory and time the run would take, from 20 measured steps, and keep nothing")
 	addOneOf(cmd, &f.onBadImage, "on-bad-image", "what to do about a picture that cannot be read", "skip", "fail")
 	f.fineTuning.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
@@ -104,10 +105,16 @@ func runTrain(cmd *cobra.Command, f *trainFlags) error {
 			r.close[i]()
 		}
 	}()
-	for _, prepare := range []func() error{r.openNetwork, r.openData, r.openWeights, r.openExecutor, r.openTrainer} {
+	for _, prepare := range []func() error{r.openNetwork, r.openData, r.openWeights, r.openExecutor} {
 		if err := prepare(); err != nil {
 			return err
 		}
+	}
+	if f.dryRun {
+		return r.dryRun()
+	}
+	if err := r.openTrainer(); err != nil {
+		return err
 	}
 	return r.train()
 }

@@ -25,6 +25,8 @@ type trainRun struct {
 	flags   *trainFlags
 	options alexnet.Options
 	trainer *alexnet.Trainer
+	target  *target
+	free    uint64 // device memory in bytes before the run took any
 	close   []func()
 }
 
@@ -249,6 +251,9 @@ func (r *trainRun) openExecutor() error {
 		return err
 	}
 	r.close = append(r.close, t.close)
+	if r.target = t; t.device != nil {
+		r.free = alexnet.Room(t.device)
+	}
 	exec, err := t.executor(r.options.Net, r.options.Net.Solver.Batch, r.options.ExecOptions())
 	if err != nil {
 		return err
@@ -263,6 +268,8 @@ func (r *trainRun) openTrainer() error {
 	r.flags.output = o.OutputDir
 	o.Config = []byte("# Every setting of this run, for vkalexnet train -c. Network: " + o.Net.Name + "\n" + settingsTOML(r.cmd.Flags()))
 	var err error
-	r.trainer, err = alexnet.NewTrainer(withProgress(o, r.cmd.ErrOrStderr()))
+	watched, done := withEvents(withProgress(o, r.cmd.ErrOrStderr()), func(err error) { warn(r.cmd, "warning: no more events for TensorBoard: %v", err) })
+	r.close = append(r.close, done)
+	r.trainer, err = alexnet.NewTrainer(watched)
 	return err
 }

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+)
+
+// runFolder is what a run's folder tells.
+type runFolder struct {
+	path    string
+	config  map[string]string // config.toml
+	metrics []metric          // metrics.jsonl
+}
+
+// readRun reads a run's folder.
+func readRun(path string) (*runFolder, error) {
+	r := &runFolder{path: path, config: map[string]string{}}
+	var config map[string]any
+	_, err := toml.DecodeFile(filepath.Join(path, alexnet.ConfigFile), &config)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(path, alexnet.ConfigFile), err)
+	}
+	for key, value := range config {
+		r.config[key] = fmt.Sprint(value)
+	}
+	r.metrics, err = readMetrics(filepath.Join(path, alexnet.MetricsFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s is not the folder of a run: %w", path, err)
+	}
+	return r, nil
+}
+
+// readMetrics reads metrics.jsonl; a last line that a killed run left unfinished is left out.
+func readMetrics(path string) (all []metric, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var m metric
+		if json.Unmarshal(lines.Bytes(), &m) == nil {
+			all = append(all, m)
+		}
+	}
+	return all, lines.Err()
+}
+
+// findRuns finds the folders below a path that hold a run.
+func findRuns(root string) (runs []*runFolder, err error) {
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() || entry.Name() != alexnet.MetricsFile {
+			return nil
+		}
+		r, err := readRun(filepath.Dir(path))
+		if err == nil {
+			runs = append(runs, r)
+		}
+		return err
+	})
+	return runs, err
+}
+
+func newRuns() *cobra.Command {
+	return &cobra.Command{
+		Use:   "runs [DIR...]",
+		Short: "List runs of training, and in what they differ",
+		Long: `Lists the folders of runs in and below each DIR (default: runs): how far each came,
+its last loss, its best accuracy, and those settings in which the runs differ.`,
+		Example: "  vkalexnet runs\n  vkalexnet runs runs/a runs/b",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"runs"}
+			}
+			var all []*runFolder
+			for _, root := range args {
+				runs, err := findRuns(root)
+				if err != nil {
+					return fmt.Errorf("look for runs: %w", err)
+				}
+				all = append(all, runs...)
+			}
+			if len(all) == 0 {
+				return fmt.Errorf("no runs in %s", strings.Join(args, ", "))
+			}
+			return writeRuns(cmd.OutOrStdout(), all)
+		},
+	}
+}
+
+// writeRuns writes the table.
+func writeRuns(w io.Writer, runs []*runFolder) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	keys := settingDifferences(runs)
+	fmt.Fprintf(t, "RUN\tSTEPS\tEPOCHS\tLOSS\tBEST TOP-1\t%s\n", strings.ToUpper(strings.Join(keys, "\t")))
+	for _, r := range runs {
+		steps, epochs, best, loss := int64(0), 0, "-", "-"
+		top := -1.0
+		for _, m := range r.metrics {
+			steps = max(steps, m.Step)
+			if m.Kind != "epoch" {
+				loss = fmt.Sprintf("%.4f", m.Loss)
+				continue
+			}
+			epochs++
+			if m.ValLoss != nil && m.ValTop1 > top {
+				top = m.ValTop1
+				best = fmt.Sprintf("%.2f %%", 100*top)
+			}
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s", r.path, steps, epochs, loss, best)
+		for _, key := range keys {
+			value, ok := r.config[key]
+			if !ok {
+				value = "-"
+			}
+			fmt.Fprintf(t, "\t%s", value)
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
+// settingDifferences are the settings that are not the same in all runs; the folder
+// always differs and stands in the first column.
+func settingDifferences(runs []*runFolder) (keys []string) {
+	seen := map[string]bool{"output_dir": true}
+	for _, r := range runs {
+		for key := range r.config {
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if slices.ContainsFunc(runs, func(other *runFolder) bool { return other.config[key] != r.config[key] }) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
