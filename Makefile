@@ -6,8 +6,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
+# Where `make gpu-check` writes.
+OUT ?= gpu-check
 
-.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats gpu-check lint race fuzz clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -26,6 +28,9 @@ check-shaders: ## the committed SPIR-V is what the sources give
 
 shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
 	scripts/shader-stats.sh
+
+gpu-check: build ## what a GPU can do, and PyTorch beside it, in under ten minutes: gpu-check/table.md
+	scripts/gpu-check.sh $(OUT)
 
 lint:
 	scripts/lint.sh
