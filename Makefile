@@ -29,7 +29,7 @@ check-shaders: ## the committed SPIR-V is what the sources give
 shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
 	scripts/shader-stats.sh
 
-gpu-check: build ## what a GPU can do, and PyTorch beside it, in under ten minutes: gpu-check/table.md
+gpu-check: ## what a GPU can do, and PyTorch beside it, in under ten minutes; builds nothing
 	scripts/gpu-check.sh $(OUT)
 
 lint:
