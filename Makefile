@@ -6,8 +6,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
+# Where `make gpu-check` writes.
+OUT ?= gpu-check
 
-.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load gpu-check
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -35,6 +37,9 @@ serve-check: build ## serve's page in headless Chromium (needs chromium and chro
 
 serve-load: build ## serve under load: requests/s and latency at 1, 8 and 64 clients
 	scripts/serve-check.sh load
+
+gpu-check: ## what a GPU can do, and PyTorch beside it, in under ten minutes; builds nothing
+	scripts/gpu-check.sh $(OUT)
 
 lint:
 	scripts/lint.sh
