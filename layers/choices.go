@@ -25,8 +25,12 @@ func (c Choices) of(g *gemmShape, table Tuning) Tuning {
 // String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
 func (p Product) String() string {
 	g := &p.shape
-	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
+	name := fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
 		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
+	if a, c := Precision(g.FormatA), Precision(g.FormatC); a != FP32 {
+		name += fmt.Sprintf(", %s → %s", a, c)
+	}
+	return name
 }
 
 // FLOPs are the floating-point operations of the product, two per multiply-add.
@@ -46,13 +50,18 @@ func (p Product) Words() (a, b, c int) {
 	g := &p.shape
 	x, y := int(g.Batch*g.XPitch), int(g.Batch*g.YPitch)
 	w := int(g.KernelH*g.KernelW*(g.Channels/g.Groups)) * int(g.OutChannels)
-	switch g.op {
+	switch a, b, c = x, y, w; g.op {
 	case opForward:
-		return x, w, y
+		a, b, c = x, w, y
 	case opBackwardInput:
-		return y, w, x
+		a, b, c = y, w, x
 	}
-	return x, y, w
+	return Precision(g.FormatA).Words(a), Precision(g.FormatB).Words(b), Precision(g.FormatC).Words(c)
+}
+
+// Formats are the precisions of its operands and of its result.
+func (p Product) Formats() (operands, result Precision) {
+	return Precision(p.shape.FormatA), Precision(p.shape.FormatC)
 }
 
 // Record records the product c = a·b, without a bias.
@@ -85,9 +94,19 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 	for _, op := range ops {
 		for _, at := range layer.slices(r, op, t) {
 			for _, part := range layer.parts(r) {
-				g := layer.shape
-				g.op, g.Batch = op, uint32(at[1]-at[0])
+				c := layer.precision
+				if op == opBackwardWeight {
+					c = FP32
+				}
+				g := layer.operands(op, at, layer.precision, layer.precision, c)
+				if op == opForward {
+					format, pitch, _ := layer.outputs(s)
+					g.FormatC, g.YPitch = uint32(format), uint32(pitch)
+				}
 				layer.part(&g, part.rows[0], part.rows[1])
+				if len(layer.parts(r)) > 1 || !g.quadsC() {
+					g.FormatC = uint32(FP32) // converted afterwards
+				}
 				all = append(all, Product{g})
 			}
 		}

@@ -31,20 +31,20 @@ layout(push_constant) uniform Args {
 #define QUADS (ROWS / 4)
 
 vec4 load_a4(bool ok, uint at) {
-  vec4 v = a_4[ok ? at >> 2 : 0u];
+  vec4 v = load_a4(ok ? at : 0u);
   return ok ? v : vec4(0);
 }
 float load_a(bool ok, uint at) {
-  float v = a[ok ? at : 0u];
+  float v = load_a(ok ? at : 0u);
   return ok ? v : 0.0;
 }
 vec4 load_b4(bool ok, uint at, uint left) {
-  if (QUADS_B) return b_4[ok ? at >> 2 : 0u];
+  if (QUADS_B) return load_b4(ok ? at : 0u);
   vec4 v;
-  v.x = b[ok ? at : 0u];
-  v.y = b[ok && left > 1 ? at + 1 : 0u];
-  v.z = b[ok && left > 2 ? at + 2 : 0u];
-  v.w = b[ok && left > 3 ? at + 3 : 0u];
+  v.x = load_b(ok ? at : 0u);
+  v.y = load_b(ok && left > 1 ? at + 1 : 0u);
+  v.z = load_b(ok && left > 2 ? at + 2 : 0u);
+  v.w = load_b(ok && left > 3 ? at + 3 : 0u);
   return v;
 }
 
@@ -143,10 +143,10 @@ void main() {
       }
 #define B_COLUMN(J) { \
         uint at = ((r * kernel_w + s) * in_g) * out_channels + group * out_g + i; \
-        vec4 v = b_4[(at + min(n0 + J, N - 1) * out_channels) >> 2]; \
+        vec4 v = load_b4(at + min(n0 + J, N - 1) * out_channels); \
         b0[0][J] = v.x; b0[1][J] = v.y; b0[2][J] = v.z; b0[3][J] = v.w; \
         if (WIDE) { \
-          v = b_4[(at + min(n1 + J, N - 1) * out_channels) >> 2]; \
+          v = load_b4(at + min(n1 + J, N - 1) * out_channels); \
           b1[0][J] = v.x; b1[1][J] = v.y; b1[2][J] = v.z; b1[3][J] = v.w; \
         } \
       }
@@ -158,15 +158,15 @@ void main() {
 #define B_SCALAR(J) { \
         uint at = ((r * kernel_w + s) * in_g) * out_channels + group * out_g + i; \
         bool ok = k + J < K; \
-        b0[J].x = b[ok && left0 > 0 ? at + n0 * out_channels : 0u]; \
-        b0[J].y = b[ok && left0 > 1 ? at + (n0 + 1) * out_channels : 0u]; \
-        b0[J].z = b[ok && left0 > 2 ? at + (n0 + 2) * out_channels : 0u]; \
-        b0[J].w = b[ok && left0 > 3 ? at + (n0 + 3) * out_channels : 0u]; \
+        b0[J].x = load_b(ok && left0 > 0 ? at + n0 * out_channels : 0u); \
+        b0[J].y = load_b(ok && left0 > 1 ? at + (n0 + 1) * out_channels : 0u); \
+        b0[J].z = load_b(ok && left0 > 2 ? at + (n0 + 2) * out_channels : 0u); \
+        b0[J].w = load_b(ok && left0 > 3 ? at + (n0 + 3) * out_channels : 0u); \
         if (WIDE) { \
-          b1[J].x = b[ok && left1 > 0 ? at + n1 * out_channels : 0u]; \
-          b1[J].y = b[ok && left1 > 1 ? at + (n1 + 1) * out_channels : 0u]; \
-          b1[J].z = b[ok && left1 > 2 ? at + (n1 + 2) * out_channels : 0u]; \
-          b1[J].w = b[ok && left1 > 3 ? at + (n1 + 3) * out_channels : 0u]; \
+          b1[J].x = load_b(ok && left1 > 0 ? at + n1 * out_channels : 0u); \
+          b1[J].y = load_b(ok && left1 > 1 ? at + (n1 + 1) * out_channels : 0u); \
+          b1[J].z = load_b(ok && left1 > 2 ? at + (n1 + 2) * out_channels : 0u); \
+          b1[J].w = load_b(ok && left1 > 3 ? at + (n1 + 3) * out_channels : 0u); \
         } \
       }
 #if OP == FORWARD
@@ -268,9 +268,9 @@ void main() {
   // Where row m of c begins.
 #define STORE_QUAD(v, ok, at, left) if (ok) { \
     if (QUADS_B) { \
-      if (accumulate != 0) v += c_4[(at) >> 2]; \
+      if (accumulate != 0) v += load_c4(at); \
       if (relu != 0) v = max(v, vec4(0)); \
-      c_4[(at) >> 2] = v; \
+      store_c4(at, v); \
     } else { \
       for (uint j = 0; j < 4; j++) if (j < left) { \
         float f = v[j]; \
