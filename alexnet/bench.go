@@ -40,7 +40,18 @@ const (
 	// ReLU over. A product that leaves terms out is further off than this.
 	logitsLimit = 1e-4
 	updateLimit = 1e-2
+	// benchLossScale keeps gradients within fp16 and overflows nowhere.
+	benchLossScale = 1024
 )
+
+// benchLimits are those of a precision. In 16 bits every layer rounds its result
+// and its weights once more, by a share of the precision's unit.
+func benchLimits(p layers.Precision) (logits, updates float64) {
+	if p == layers.FP32 {
+		return logitsLimit, updateLimit
+	}
+	return logitsLimit + 4*p.Unit(), updateLimit + 32*p.Unit()
+}
 
 // Bench measures a network: the same generated pictures and parameters on
 // every device, batch size and mode.
@@ -50,6 +61,8 @@ type Bench struct {
 	want   map[benchKey]benchAnswer
 	// Choices are those of the executors that are opened from now on.
 	Choices layers.Choices
+	// Precision is theirs too.
+	Precision layers.Precision
 }
 
 type benchKey struct {
@@ -80,7 +93,7 @@ func NewBench(net *Network) (*Bench, error) {
 }
 
 func (b *Bench) options(mode BenchMode) ExecOptions {
-	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices}
+	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices, Precision: b.Precision}
 }
 
 // Tune finds choices for a batch size and mode on a device; see [Tune].
@@ -89,7 +102,11 @@ func (b *Bench) Tune(ctx context.Context, dev *engine.Device, batch int, mode Be
 }
 
 func (b *Bench) step(n int) TrainStep {
-	return TrainStep{LR: benchRate, Update: true, GradScale: 1 / float32(n)}
+	step := TrainStep{LR: benchRate, Update: true, GradScale: 1 / float32(n)}
+	if b.Precision == layers.FP16 {
+		step.LossScale = benchLossScale
+	}
+	return step
 }
 
 // pictures are a batch of generated ones, decoded.
@@ -279,14 +296,15 @@ func (r *BenchRun) Check() (*BenchCheck, error) {
 		}
 		return nil
 	}
+	logits, updates := benchLimits(r.bench.Precision)
 	if !train {
-		return c, compare("logits", got.result.Logits[:len(want.result.Logits)], want.result.Logits, logitsLimit)
+		return c, compare("logits", got.result.Logits[:len(want.result.Logits)], want.result.Logits, logits)
 	}
-	if err := compare("losses", got.result.Loss[:n], want.result.Loss, logitsLimit); err != nil {
+	if err := compare("losses", got.result.Loss[:n], want.result.Loss, logits); err != nil {
 		return c, err
 	}
 	for i, m := range want.momentum {
-		if err := compare("updates of "+m.Name, got.momentum[i].Data, m.Data, updateLimit); err != nil {
+		if err := compare("updates of "+m.Name, got.momentum[i].Data, m.Data, updates); err != nil {
 			return c, err
 		}
 	}
@@ -308,6 +326,18 @@ func relativeError(got, want []float32) float64 {
 		return math.Inf(1)
 	}
 	return math.Sqrt(difference / size)
+}
+
+// Resident is Once without the pictures' way to the device, as benchmarks of
+// frameworks measure: they are there already. Not on the CPU reference.
+func (r *BenchRun) Resident() (time.Duration, error) {
+	start := time.Now()
+	result, err := r.dev.repeat(r.mode != BenchInfer, r.batches[0].N)
+	took := time.Since(start)
+	if err == nil && !finite(result.Loss) {
+		err = fmt.Errorf("%w: a loss that is no number", ErrWrongResult)
+	}
+	return took, err
 }
 
 // Once runs a batch and says how long it took, wall clock: packing pictures,

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"vkalexnet/layers"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
@@ -51,6 +52,10 @@ type TrainState struct {
 	Images int    `json:"images"`
 	// Device is where the run was computed: another one gives other bits.
 	Device string `json:"device"`
+	// Precision is how the device stored activations and gradients, Scale what the
+	// loss is multiplied by in fp16. Files of float32 runs have neither.
+	Precision layers.Precision `json:"precision,omitempty"`
+	Scale     lossScale        `json:"loss_scale,omitzero"`
 }
 
 // Names in a run's folder.
@@ -110,9 +115,13 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 	if err != nil {
 		return s, err
 	}
+	needed := keys(want)
 	fields := map[string]json.RawMessage{}
-	for _, k := range keys(want) {
+	for _, k := range append(needed, "precision", "loss_scale") {
 		v, ok := metadata[k]
+		if !ok && !slices.Contains(needed, k) {
+			continue
+		}
 		if !ok {
 			return s, fmt.Errorf("its metadata has no %q", k)
 		}

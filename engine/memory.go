@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 	"unsafe"
 
 	vk "github.com/vulkan-go/vulkan"
@@ -242,16 +244,31 @@ func (d *Device) upload(b Buffer, data []byte) error {
 	if b.block == nil || len(data) > b.n*WordBytes {
 		panic(fmt.Sprintf("engine: upload of %d bytes into %s of %d words", len(data), b.name(), b.n))
 	}
+	if b.block.mapped != nil { // without the lock: work may be submitted meanwhile
+		return d.pieces(b, data, func(host []byte, at uint64, n int) error {
+			copySideBySide(unsafe.Slice((*byte)(unsafe.Add(b.block.mapped, at)), n), host)
+			return nil
+		}, !b.block.coherent)
+	}
 	d.submit.Lock()
 	defer d.submit.Unlock()
 	return d.pieces(b, data, func(host []byte, at uint64, n int) error {
-		if b.block.mapped != nil {
-			copy(unsafe.Slice((*byte)(unsafe.Add(b.block.mapped, at)), n), host)
-			return nil
-		}
 		copy(unsafe.Slice((*byte)(d.staging.mapped), n), host)
 		return d.copyNow(d.staging, b.block, 0, at, uint64(n))
-	}, b.block.mapped != nil && !b.block.coherent)
+	}, false)
+}
+
+// copySideBySide copies with several processors where there is much to copy: one
+// alone does not fill the way to a GPU.
+func copySideBySide(to, from []byte) {
+	const least = 2 << 20
+	pieces := max(1, min(len(from)/least, runtime.NumCPU(), 8))
+	var done sync.WaitGroup
+	for i := range pieces {
+		first, last := i*len(from)/pieces, (i+1)*len(from)/pieces
+		done.Go(func() { copy(to[first:last], from[first:last]) })
+	}
+	done.Wait()
 }
 
 func (d *Device) download(b Buffer, data []byte) error {

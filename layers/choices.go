@@ -114,25 +114,26 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 	return all
 }
 
-// tiles are the tiles that a product is tried with on a GPU: TileM, TileN, EachM,
-// EachN. Widths of 48 and 96 are those of AlexNet's groups.
-var tiles = [][4]int{
-	{128, 128, 8, 8}, {128, 64, 8, 8}, {128, 64, 8, 4}, {64, 128, 8, 8}, {64, 64, 8, 8}, {64, 64, 8, 4},
-	{256, 64, 8, 8}, {256, 64, 16, 8}, {256, 128, 16, 8}, {128, 256, 8, 16}, {128, 128, 16, 8},
-	{128, 96, 8, 8}, {256, 96, 16, 8}, {64, 96, 8, 4}, {128, 48, 8, 4}, {256, 48, 8, 12}, {256, 48, 16, 4}, {64, 48, 4, 4},
-	{64, 32, 4, 4}, {32, 64, 4, 4}, {32, 32, 4, 4}, {32, 128, 4, 8},
+// tiles are the tiles that a product is tried with on a GPU: TileM, TileN, TileK,
+// EachM, EachN. Widths of 48 and 96 are those of AlexNet's groups. Each is a
+// pipeline that the driver takes a second or so to compile.
+var tiles = [][5]int{
+	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16}, {256, 64, 8, 16, 8},
+	{128, 96, 8, 8, 8}, {256, 96, 8, 16, 8}, {128, 48, 8, 8, 4}, {256, 48, 8, 16, 4}, {64, 96, 8, 8, 4},
+	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8}, {32, 64, 16, 4, 4},
 }
 
-// Candidates are the tunings worth trying for the product on a device, the safe
-// one of the table's last row first.
+// Candidates are the tunings worth trying for the product on a device: the safe
+// one of the table's last row first, then that of its first row.
 func (p Product) Candidates(info *engine.Info) []Tuning {
 	table := Tunings(info)
-	safe := table[len(table)-1]
-	candidates := []Tuning{safe}
+	candidates := []Tuning{table[len(table)-1]}
+	if len(table) > 1 {
+		candidates = append(candidates, table[0])
+	}
 	if info.Type == engine.Software {
 		for _, t := range table {
 			if t.Lanes > 0 {
-				candidates = append(candidates, t)
 				t.TileN, t.Name = 8*t.Lanes, t.Name+"wide"
 				candidates = append(candidates, t)
 			}
@@ -140,29 +141,22 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		return candidates
 	}
 	m, n, k, _ := p.shape.extents()
-	groups := int(p.shape.Groups)
-	least := 1 << 62 // the fewest elements computed by a tile shape, padding included
-	padded := func(t [4]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
+	padded := func(t [5]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
+	least := padded(tiles[0]) // the fewest elements that a tile shape computes, padding included
 	for _, t := range tiles {
 		least = min(least, padded(t))
 	}
 	for _, t := range tiles {
-		if float64(padded(t)) > 1.4*float64(least) {
+		c := Tuning{Name: fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4]), TileM: t[0], TileN: t[1], TileK: t[2], EachM: t[3], EachN: t[4]}
+		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
 			continue
 		}
-		for _, depth := range []int{8, 16} {
-			c := Tuning{Name: fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], depth, t[2], t[3]), TileM: t[0], TileN: t[1], TileK: depth, EachM: t[2], EachN: t[3]}
-			if !c.Sound() || !c.Fits(info) {
-				continue
-			}
-			count := ceilDiv(m, t[0]) * ceilDiv(n, t[1]) * groups
-			last := 0
-			for _, fill := range []int{1, 256, 512, 1024, 2048} {
-				c.Fill = fill
-				if s := c.splits(count, k); s != last {
-					last = s
-					candidates = append(candidates, c)
-				}
+		count, last := ceilDiv(m, t[0])*ceilDiv(n, t[1])*int(p.shape.Groups), 0
+		for _, fill := range []int{1, 128, 256, 512, 1024} {
+			c.Fill = fill
+			if s := c.splits(count, k); s != last {
+				last = s
+				candidates = append(candidates, c)
 			}
 		}
 	}

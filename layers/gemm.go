@@ -55,7 +55,7 @@ type reduce struct {
 	X, Y, Bias                                      engine.Buffer
 	Count, Splits, Pitch, First, Row, Used, Columns uint32
 	Accumulate, WithBias, Relu                      bool
-	Format                                          uint32 // of Y
+	FormatX, FormatY                                uint32 // Precision
 }
 
 var reduceKernel = engine.Declare[reduce]("reduce")
@@ -105,8 +105,8 @@ func (g *gemmShape) quadsC() bool {
 // recordHalf appends products that add up to a c of 16-bit numbers. Kernels
 // write such a c in whole quads only, and sums stay in float32: where c has no
 // quads or there are several products, they go to a float32 c beside it, which is
-// then converted.
-func recordHalf(r *engine.Recording, c engine.Buffer, products []gemmShape, tuning func(*gemmShape) Tuning) {
+// then converted. Of each row elements of c the first are used.
+func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, tuning func(*gemmShape) Tuning) {
 	first := products[0]
 	format := first.FormatC
 	if format == uint32(FP32) || len(products) == 1 && first.quadsC() {
@@ -115,13 +115,13 @@ func recordHalf(r *engine.Recording, c engine.Buffer, products []gemmShape, tuni
 		}
 		return
 	}
-	sum := r.Temp("a product in float32", Precision(format).perWord()*c.Len())
+	sum := r.Temp("a product in float32", Precision(format).PerWord()*c.Len())
 	for _, g := range products {
-		g.C, g.FormatC = skip(sum, Precision(format).perWord()*g.skipC), uint32(FP32)
+		g.C, g.FormatC = skip(sum, Precision(format).PerWord()*g.skipC), uint32(FP32)
 		g.record(r, tuning(&g))
 	}
 	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
-		Row: uint32(sum.Len()), Used: uint32(sum.Len()), Columns: 1, Format: format})
+		Row: row, Used: used, Columns: 1, FormatY: format})
 }
 
 // record appends one product.
@@ -156,29 +156,36 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	splits = ceilDiv(k, each)
 	call.SplitK = uint32(each)
 	// A split's part of the sum is laid out like c; the bias's gradient follows
-	// the weight's.
-	elements := g.C.Len() * Precision(g.FormatC).perWord()
+	// the weight's, so it needs parts even where there is one.
+	elements := g.C.Len() * Precision(g.FormatC).PerWord()
 	words := elements
+	gradient := g.op == opBackwardWeight && g.WithBias
 	if g.op == opBackwardWeight {
 		words = m * int(g.OutChannels)
 	}
 	words = (words + exampleAlign - 1) / exampleAlign * exampleAlign
-	grid := engine.Groups(columns, rows, int(g.Groups)*splits)
-	if splits == 1 || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
+	linear := g.OutHeight*g.OutWidth == 1
+	direct := splits == 1 && !(gradient && !linear)
+	if direct || splits*words > r.MaxWords() || int(g.Groups)*splits > int(r.Info().Limits.GroupCount) {
 		call.SplitK = uint32(ceilDiv(k, t.TileK) * t.TileK)
+		if gradient {
+			call.WithBias, call.Bias = false, engine.Buffer{}
+		}
 		gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)), call)
+		if gradient {
+			g.recordBiasGradient(r)
+		}
 		return
 	}
 	parts := r.Temp("parts of a sum", splits*words)
 	call.C, call.SplitPitch, call.FormatC = parts, uint32(words), uint32(FP32)
 	call.Accumulate, call.Relu = false, false
-	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels, Format: g.FormatC}
-	if g.op == opBackwardWeight {
-		call.Bias = engine.Buffer{}
-	} else {
-		call.WithBias, call.Bias = false, engine.Buffer{}
+	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels, FormatY: g.FormatC}
+	call.Bias = engine.Buffer{}
+	if !gradient {
+		call.WithBias = false
 	}
-	gemmTilesKernels[g.op].Record(r, grid, call)
+	gemmTilesKernels[g.op].Record(r, engine.Groups(columns, rows, int(g.Groups)*splits), call)
 	if g.op != opBackwardWeight {
 		sum.Count = uint32(elements)
 		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
@@ -207,6 +214,23 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	}
 }
 
+// recordBiasGradient sums dy over examples and pixels: at once where an example is
+// one pixel, otherwise example by example.
+func (g *gemmShape) recordBiasGradient(r *engine.Recording) {
+	pixels := g.OutHeight * g.OutWidth
+	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Row: g.OutChannels, Used: g.OutChannels, Columns: g.OutChannels,
+		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate, FormatX: g.FormatB}
+	if pixels == 1 {
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		return
+	}
+	for n := range int(g.Batch) {
+		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, Precision(g.FormatB).Words(int(g.YPitch))), pixels, g.OutChannels
+		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.Accumulate = true
+	}
+}
+
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // gemmLayer is the geometry of a whole layer; its calls are cut where a device's
@@ -230,7 +254,7 @@ type part struct {
 
 // weight is the part of the copy that products read.
 func (l *gemmLayer) weight(s *Slots[engine.Buffer], p part) engine.Buffer {
-	return s.weight().Slice(p.first/l.precision.perWord(), l.precision.Words(p.elements))
+	return s.weight().Slice(p.first/l.precision.PerWord(), l.precision.Words(p.elements))
 }
 
 // weight is what products read: the parameter itself in float32.
@@ -241,7 +265,7 @@ func (s *Slots[T]) weight() T {
 	return s.Half
 }
 
-func (l *gemmLayer) pitchWords(elements uint32) int { return int(elements) / l.precision.perWord() }
+func (l *gemmLayer) pitchWords(elements uint32) int { return int(elements) / l.precision.PerWord() }
 
 // outputs are the format and the words per example of y.
 func (l *gemmLayer) outputs(s *Slots[engine.Buffer]) (format Precision, elements, words int) {
@@ -332,7 +356,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g := l.operands(opForward, at, l.precision, l.precision, format)
 			g.YPitch = uint32(yPitch)
 			g.A, g.C = examples(s.X, at, l.pitchWords(g.XPitch)), y
-			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.perWord())
+			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
 			g.B = l.weight(s, p)
 			g.Accumulate = i > 0
 			if i == 0 {
@@ -341,7 +365,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Relu = s.WithReLU && i == len(parts)-1
 			products = append(products, g)
 		}
-		recordHalf(r, y, products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordHalf(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 
@@ -362,7 +386,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 				g := l.operands(opBackwardWeight, at, l.precision, l.precision, FP32)
 				g.A = examples(s.X, at, l.pitchWords(g.XPitch))
 				g.B = examples(s.DY, at, l.pitchWords(g.YPitch))
-				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.perWord())
+				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
 				g.C = s.Grads[0].Slice(p.first, p.elements)
 				if i == 0 {
 					g.WithBias, g.Bias = true, s.Grads[1]
@@ -381,7 +405,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 		for i, p := range parts {
 			g := l.operands(opBackwardInput, at, l.precision, l.precision, l.precision)
 			g.A = examples(s.DY, at, l.pitchWords(g.YPitch))
-			g.skipC = l.part(&g, p.rows[0], p.rows[1]) / l.precision.perWord()
+			g.skipC = l.part(&g, p.rows[0], p.rows[1]) / l.precision.PerWord()
 			g.C = skip(dx, g.skipC)
 			g.B = l.weight(s, p)
 			// Rows of a convolution's kernel add to the same inputs; parts of a
@@ -389,7 +413,7 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
 			products = append(products, g)
 		}
-		recordHalf(r, dx, products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordHalf(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 

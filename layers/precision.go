@@ -23,6 +23,15 @@ var precisionNames = [...]string{"fp32", "fp16", "bf16"}
 
 func (p Precision) String() string { return precisionNames[p] }
 
+// MarshalText is the name.
+func (p Precision) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads the name.
+func (p *Precision) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePrecision(string(text))
+	return err
+}
+
 // ParsePrecision is the precision of a name.
 func ParsePrecision(name string) (Precision, error) {
 	for p, known := range precisionNames {
@@ -36,8 +45,8 @@ func ParsePrecision(name string) (Precision, error) {
 // Unit is the unit in the last place of 1: 2^-23, 2^-10 or 2^-7.
 func (p Precision) Unit() float64 { return [...]float64{0x1p-23, 0x1p-10, 0x1p-7}[p] }
 
-// perWord is the number of elements in a 32-bit word.
-func (p Precision) perWord() int {
+// PerWord is the number of elements in a 32-bit word.
+func (p Precision) PerWord() int {
 	if p == FP32 {
 		return 1
 	}
@@ -45,17 +54,17 @@ func (p Precision) perWord() int {
 }
 
 // Words is the number of 32-bit words of so many elements.
-func (p Precision) Words(elements int) int { return ceilDiv(elements, p.perWord()) }
+func (p Precision) Words(elements int) int { return ceilDiv(elements, p.PerWord()) }
 
 // align is the number of elements that an example begins at a multiple of.
-func (p Precision) align() int { return p.perWord() * exampleAlign }
+func (p Precision) align() int { return p.PerWord() * exampleAlign }
 
 // elementPitch is the number of elements from one example to the next.
 func (p Precision) elementPitch(s Shape) int { return ceilDiv(s.Len(), p.align()) * p.align() }
 
 // Pitch is the number of 32-bit words from one example to the next on a device,
 // a multiple of 64.
-func (p Precision) Pitch(s Shape) int { return p.elementPitch(s) / p.perWord() }
+func (p Precision) Pitch(s Shape) int { return p.elementPitch(s) / p.PerWord() }
 
 // Round is the nearest number of the precision; of two that are as near, the one
 // that is even. What is too large for fp16 becomes infinite.

@@ -194,7 +194,7 @@ void load(uint n0, uint k0) {
 #endif
 }
 
-// The gradient of the bias is one more row of a: all ones.
+// The gradient of the bias is one more row of a, all ones, and of c.
 bool ones(uint m) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0; }
 
 // store puts what load fetched into one of the two tiles of each operand.
@@ -259,7 +259,16 @@ void main() {
   const uint my_m = run / (ACROSS / wide) * high + within / wide;
   const uint my_n = run % (ACROSS / wide) * wide + within % wide;
 
-  [[unroll]] for (uint i = 0; i < EACH_M * EACH_N / 4; i++) sums[i] = vec4(0);
+  [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
+    vec4 first = vec4(0);
+#if OP == FORWARD
+    if (with_bias != 0) {
+      const uint n = n0 + (my_n + j * ACROSS) * 4;
+      [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) first[l] = bias[group * OUT_G + n + l];
+    }
+#endif
+    [[unroll]] for (uint i = 0; i < EACH_M; i++) sums[i * (EACH_N / 4) + j] = first;
+  }
   place(m0, n0, begin);
   load(n0, begin);
   store(0, m0, begin);
@@ -278,44 +287,32 @@ void main() {
     barrier();
   }
 
+  // Short, so that compilers unroll it all and the sums stay in registers.
+  const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
   [[unroll]] for (uint i = 0; i < EACH_M; i++) {
     const uint m = m0 + (my_m + i / 4 * DOWN) * 4 + i % 4;
 #if OP == FORWARD
-    uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G;
+    const uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #elif OP == BACKWARD_INPUT
-    uint row = m / IN_PIXELS * x_pitch + m % IN_PIXELS * CHANNELS + group * IN_G;
+    const uint row = m / IN_PIXELS * x_pitch + m % IN_PIXELS * CHANNELS + group * IN_G + split * split_pitch;
 #else
-    uint row = m * OUT_CHANNELS + group * OUT_G; // the bias's after the weights' where k is split
+    const uint row = m * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #endif
-    row += split * split_pitch;
-    const bool bias_row = ones(m);
-    if (m >= M && !bias_row) continue;
     [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
       const uint n = n0 + (my_n + j * ACROSS) * 4;
       vec4 v = sums[i * (EACH_N / 4) + j];
-      if (n >= N) continue;
-      if (QUADS_C && !(bias_row && split_pitch == 0)) {
-#if OP == FORWARD
-        if (with_bias != 0) {
-          uint at = group * OUT_G + n;
-          v += vec4(bias[at], bias[at + 1], bias[at + 2], bias[at + 3]);
+      if (m < rows && n < N) {
+        if (QUADS_C) {
+          if (accumulate != 0) v += load_c4(row + n);
+          store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
+        } else {
+          [[unroll]] for (uint l = 0; l < 4; l++) {
+            if (n + l < N) {
+              if (accumulate != 0) v[l] += load_c(row + n + l);
+              store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
+            }
+          }
         }
-#endif
-        if (accumulate != 0) v += load_c4(row + n);
-        store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
-        continue;
-      }
-      [[unroll]] for (uint l = 0; l < 4; l++) {
-        if (n + l >= N) continue;
-        float s = v[l];
-        if (bias_row && split_pitch == 0) {
-          uint at = group * OUT_G + n + l;
-          bias[at] = s + (accumulate != 0 ? bias[at] : 0.0);
-          continue;
-        }
-        if (OP == FORWARD && with_bias != 0) s += bias[group * OUT_G + n + l];
-        if (accumulate != 0) s += load_c(row + n + l);
-        store_c(row + n + l, relu != 0 ? max(s, 0.0) : s);
       }
     }
   }

@@ -32,6 +32,7 @@ type benchFlags struct {
 	batches                []int
 	size, workers          int
 	data, format, out      string
+	precisions             []string
 	maxTime                float64
 	noTune                 bool
 	bench.Sampling
@@ -71,6 +72,7 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
+	flags.StringSliceVar(&f.precisions, "precision", []string{"fp32"}, "precisions of modes infer, train and layers: "+strings.Join(precisions, ", "))
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
 	flags.IntVar(&f.Warmup, "warmup", 2, "runs before them that do not count")
 	flags.Float64Var(&f.maxTime, "max-time", 30, "seconds after which a test takes no more samples than 3")
@@ -100,9 +102,14 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 			return usagef("--batch %d: it must be at least 1", b)
 		}
 	}
+	for _, p := range f.precisions {
+		if !slices.Contains(precisions, p) {
+			return usagef("--precision %s: it must be %s%s", p, strings.Join(precisions, ", "), alexnet.DidYouMean(p, precisions))
+		}
+	}
 	switch {
-	case len(f.modes) == 0 || len(f.devices) == 0 || len(f.models) == 0 || len(f.batches) == 0:
-		return usagef("--mode, --device, --model and --batch each need at least one value")
+	case len(f.modes) == 0 || len(f.devices) == 0 || len(f.models) == 0 || len(f.batches) == 0 || len(f.precisions) == 0:
+		return usagef("--mode, --device, --model, --batch and --precision each need at least one value")
 	case f.Repeat < 1:
 		return usagef("--repeat %d: it must be at least 1", f.Repeat)
 	case f.Warmup < 0:

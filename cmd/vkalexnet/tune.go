@@ -14,7 +14,7 @@ import (
 )
 
 func newTune() *cobra.Command {
-	var model, device, format string
+	var model, device, format, precision string
 	var batches []int
 	var budget float64
 	var again, inference bool
@@ -49,6 +49,10 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 				return err
 			}
 			defer t.close()
+			stored, err := precisionOn(cmd, precision, t.device)
+			if err != nil {
+				return err
+			}
 			ctx, stop := interruptible(cmd, "stopping; what was found is kept (again: stop at once)")
 			defer stop()
 			var known layers.Choices
@@ -57,7 +61,7 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 			}
 			var all []alexnet.Tuned
 			for _, batch := range batches {
-				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference}
+				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference, Precision: stored}
 				var tuned []alexnet.Tuned
 				known, tuned, err = tuneFor(ctx, cmd, t.device, known, time.Duration(budget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
 					return alexnet.Tune(ctx, t.device, net, batch, opt, known, how)
@@ -80,6 +84,7 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too")
 	flags.BoolVar(&inference, "inference", false, "only the forward pass")
 	addDevice(cmd, &device)
+	addPrecision(cmd, &precision)
 	addFormat(cmd, &format, "text", "json")
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd

@@ -1,0 +1,100 @@
+package alexnet
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/engine"
+	"vkalexnet/layers"
+	"vkalexnet/shaders"
+)
+
+// TestCandidates: every tile that a GPU is tried with is one that the kernel can
+// be built for, and each product has some beside the safe one.
+func TestCandidates(t *testing.T) {
+	gpu := engine.Info{Type: engine.Discrete, Limits: engine.Limits{StorageRange: 1<<32 - 1, Shared: 48 << 10, Invocations: 1024, GroupCount: 65535}}
+	for _, model := range []string{"alexnet", "alexnet-owt", "alexnet-cifar"} {
+		net, err := Load(model)
+		require.NoError(t, err)
+		n, err := newDeviceNet(gpu, net, 128, ExecOptions{}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+			return engine.PlannedBuffer(name, words), nil
+		})
+		require.NoError(t, err)
+		products := n.products()
+		require.NotEmpty(t, products)
+		for _, p := range products {
+			candidates := p.Candidates(&gpu)
+			require.Greater(t, len(candidates), 2, p.String())
+			for _, c := range candidates {
+				require.True(t, c.Sound(), "%s: %+v", p, c)
+				require.True(t, c.Fits(&gpu), "%s: %+v", p, c)
+			}
+		}
+	}
+}
+
+// TestTune tunes a small network on every device: what is chosen fits, is kept
+// on disk, and computes a step like the CPU's.
+func TestTune(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	infos, err := engine.Devices()
+	if err != nil {
+		t.Skipf("needs a Vulkan device: %v", err)
+	}
+	net := parse(t, tuneTOML)
+	for _, info := range infos {
+		if info.Rejected != "" {
+			continue
+		}
+		dev, err := engine.Open(info, shaders.FS)
+		require.NoError(t, err)
+		defer dev.Close()
+		opt := ExecOptions{SGD: net.Solver.SGD()}
+		choices, tuned, err := Tune(context.Background(), dev, net, 3, opt, nil, TuneOptions{})
+		require.NoError(t, err)
+		require.NotEmpty(t, tuned)
+		for _, r := range tuned {
+			require.Empty(t, r.Rejected, r.Product)
+			require.NotEmpty(t, r.Candidates)
+			require.Equal(t, choices[r.Product], r.Chosen)
+		}
+		require.NoError(t, StoreChoices(&dev.Info, choices))
+		require.Equal(t, choices, ReadChoices(&dev.Info))
+
+		again, tuned, err := Tune(context.Background(), dev, net, 3, opt, choices, TuneOptions{})
+		require.NoError(t, err)
+		require.Empty(t, tuned, "what was chosen before is not measured again")
+		require.Equal(t, choices, again)
+	}
+}
+
+const tuneTOML = `
+name = "two products"
+[input]
+size = 9
+stored = 9
+[[layers]]
+name = "conv1"
+kind = "conv"
+out = 12
+kernel = 3
+[[layers]]
+name = "fc2"
+kind = "linear"
+out = 5
+`
+
+// TestChoicesOfOtherKernels: choices that were measured with another driver, or
+// that make no sense, are not used.
+func TestChoicesOfOtherKernels(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	info := engine.Info{Name: "a", DriverKey: "one", Limits: engine.Limits{Shared: 48 << 10, Invocations: 1024}}
+	sound := layers.Tuning{Name: "sound", TileM: 64, TileN: 64, TileK: 8, EachM: 8, EachN: 8}
+	require.NoError(t, StoreChoices(&info, layers.Choices{"p": sound, "q": {Name: "odd", TileM: 64, TileN: 60, TileK: 8, EachM: 7, EachN: 8}, "r": {Lanes: 8}}))
+	require.Equal(t, layers.Choices{"p": sound}, ReadChoices(&info))
+	other := info
+	other.DriverKey = "two"
+	require.Empty(t, ReadChoices(&other))
+}
