@@ -7,7 +7,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
 
-.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz clean
+.PHONY: build demo test shaders check-shaders shader-stats lint race fuzz precision-proof clean
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -26,6 +26,9 @@ check-shaders: ## the committed SPIR-V is what the sources give
 
 shader-stats: build ## registers, spills and occupancy of every kernel by AMD's compiler in Mesa
 	scripts/shader-stats.sh
+
+precision-proof: build ## alexnet-cifar in fp32, fp16 and bf16: the same accuracy (DATA=folder of CIFAR-10)
+	scripts/precision-proof.sh $(DATA) runs/precision
 
 lint:
 	scripts/lint.sh
