@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Where `make gpu-check` writes.
 OUT ?= gpu-check
 
-.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load gpu-check
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load gpu-check precision-proof
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -40,6 +40,9 @@ serve-load: build ## serve under load: requests/s and latency at 1, 8 and 64 cli
 
 gpu-check: ## what a GPU can do, and PyTorch beside it, in under ten minutes; builds nothing
 	scripts/gpu-check.sh $(OUT)
+
+precision-proof: build ## alexnet-cifar in fp32, fp16 and bf16: the same accuracy (DATA=folder of CIFAR-10)
+	scripts/precision-proof.sh $(DATA) runs/precision
 
 lint:
 	scripts/lint.sh

@@ -40,9 +40,18 @@ const (
 	// ReLU over. A product that leaves terms out is further off than this.
 	logitsLimit = 1e-4
 	updateLimit = 1e-2
-	// halfFactor is how much more is allowed where products round to fp16.
-	halfFactor = 50
+	// benchLossScale keeps gradients within fp16 and overflows nowhere.
+	benchLossScale = 1024
 )
+
+// benchLimits are those of a precision. In 16 bits every layer rounds its result
+// and its weights once more, by a share of the precision's unit.
+func benchLimits(p layers.Precision) (logits, updates float64) {
+	if p == layers.FP32 {
+		return logitsLimit, updateLimit
+	}
+	return logitsLimit + 4*p.Unit(), updateLimit + 32*p.Unit()
+}
 
 // Bench measures a network: the same generated pictures and parameters on
 // every device, batch size and mode.
@@ -52,8 +61,8 @@ type Bench struct {
 	want   map[benchKey]benchAnswer
 	// Choices are those of the executors that are opened from now on.
 	Choices layers.Choices
-	// Matrices is ExecOptions.Matrices of those executors.
-	Matrices bool
+	// Precision is theirs too.
+	Precision layers.Precision
 }
 
 type benchKey struct {
@@ -84,7 +93,7 @@ func NewBench(net *Network) (*Bench, error) {
 }
 
 func (b *Bench) options(mode BenchMode) ExecOptions {
-	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices, Matrices: b.Matrices}
+	return ExecOptions{SGD: b.net.Solver.SGD(), Seed: benchSeed, Dropout: true, Inference: mode == BenchInfer, Choices: b.Choices, Precision: b.Precision}
 }
 
 // Tune finds choices for a batch size and mode on a device; see [Tune].
@@ -93,7 +102,11 @@ func (b *Bench) Tune(ctx context.Context, dev *engine.Device, batch int, mode Be
 }
 
 func (b *Bench) step(n int) TrainStep {
-	return TrainStep{LR: benchRate, Update: true, GradScale: 1 / float32(n)}
+	step := TrainStep{LR: benchRate, Update: true, GradScale: 1 / float32(n)}
+	if b.Precision == layers.FP16 {
+		step.LossScale = benchLossScale
+	}
+	return step
 }
 
 // pictures are a batch of generated ones, decoded.
@@ -274,9 +287,6 @@ func (r *BenchRun) Check() (*BenchCheck, error) {
 	c := &BenchCheck{Pictures: n}
 	compare := func(what string, got, want []float32, limit float64) error {
 		e := relativeError(got, want)
-		if r.bench.Matrices {
-			limit *= halfFactor
-		}
 		c.Tensors++
 		if c.Limit == 0 || e/limit > c.Error/c.Limit {
 			c.Error, c.Limit = e, limit
@@ -286,14 +296,15 @@ func (r *BenchRun) Check() (*BenchCheck, error) {
 		}
 		return nil
 	}
+	logits, updates := benchLimits(r.bench.Precision)
 	if !train {
-		return c, compare("logits", got.result.Logits[:len(want.result.Logits)], want.result.Logits, logitsLimit)
+		return c, compare("logits", got.result.Logits[:len(want.result.Logits)], want.result.Logits, logits)
 	}
-	if err := compare("losses", got.result.Loss[:n], want.result.Loss, logitsLimit); err != nil {
+	if err := compare("losses", got.result.Loss[:n], want.result.Loss, logits); err != nil {
 		return c, err
 	}
 	for i, m := range want.momentum {
-		if err := compare("updates of "+m.Name, got.momentum[i].Data, m.Data, updateLimit); err != nil {
+		if err := compare("updates of "+m.Name, got.momentum[i].Data, m.Data, updates); err != nil {
 			return c, err
 		}
 	}

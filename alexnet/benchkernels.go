@@ -301,7 +301,7 @@ func checkGEMM(v *verifier, p *Probe, layer layers.Linear, plan layers.Plan, slo
 	rows := min(v.batch, 8)
 	cpu := layers.Slots[[]float32]{Batch: rows, Plan: plan, X: x[:rows*plan.In.Len()], Y: make([]float32, rows*plan.Out.Len()), Params: params}
 	layer.ForwardCPU(&cpu)
-	got, err := v.examples(slots.Y, plan.Out)
+	got, err := v.examples(slots.Y, plan.Out, layers.FP32)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vkalexnet/engine"
+	"vkalexnet/layers"
 )
 
 // LayerTime is the time of one pass of one layer on the device.
@@ -98,7 +99,7 @@ func splitLabel(label string) (layer, pass string) {
 func (n *deviceNet) leastBytes(layer, pass string) int64 {
 	if layer == "input" && n.pictures.IsZero() {
 		s := n.net.Input.WithDefaults().Stored
-		return int64(n.batch) * int64(3*s*s+engine.WordBytes*n.net.InputShape().Len())
+		return int64(n.batch) * int64(3*s*s+n.opt.Precision.Words(engine.WordBytes*n.net.InputShape().Len()))
 	}
 	for i, l := range n.net.Layers {
 		if l.Name != layer {
@@ -110,10 +111,18 @@ func (n *deviceNet) leastBytes(layer, pass string) int64 {
 		for _, q := range p.Params {
 			params += int64(q.Len())
 		}
+		copied := params // what products read
+		if n.opt.Precision != layers.FP32 {
+			half := func(elements int64) int64 { return int64(n.opt.Precision.Words(int(elements))) }
+			in, copied = half(in), half(params)
+			if i < len(n.net.Layers)-1 || pass != "forward" {
+				out = half(out)
+			}
+		}
 		words := int64(0)
 		switch pass {
 		case "forward":
-			words = in + params + out + keep
+			words = in + copied + out + keep
 		case "backward":
 			words = out + in + keep
 			if p.NeedsX {
@@ -123,11 +132,14 @@ func (n *deviceNet) leastBytes(layer, pass string) int64 {
 				words += out
 			}
 		case "backward input":
-			words = out + params + in
+			words = out + copied + in
 		case "backward weight":
 			words = in + out + params
 		case "update":
 			words = 5 * params // w and v read and written, g read
+			if n.opt.Precision != layers.FP32 {
+				words += copied
+			}
 		}
 		return words * engine.WordBytes
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"vkalexnet/layers"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
@@ -55,7 +56,11 @@ type TrainState struct {
 	// does another Decoder of the pictures' files ("" where they are no files, or
 	// in checkpoints from before it was kept).
 	Device  string `json:"device"`
-	Decoder string `json:"decoder"`
+	Decoder string `json:"decoder,omitempty"`
+	// Precision is how the device stored activations and gradients, Scale what the
+	// loss is multiplied by in fp16. Files of float32 runs have neither.
+	Precision layers.Precision `json:"precision,omitempty"`
+	Scale     lossScale        `json:"loss_scale,omitzero"`
 }
 
 // Names in a run's folder.
@@ -115,11 +120,11 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 	if err != nil {
 		return s, err
 	}
+	needed := keys(want)
 	fields := map[string]json.RawMessage{}
-	optional := []string{"balanced", "decoder"} // not in the checkpoints of before
-	for _, k := range slices.Compact(slices.Sorted(slices.Values(append(keys(want), optional...)))) {
+	for _, k := range append(needed, "balanced", "decoder", "precision", "loss_scale") {
 		v, ok := metadata[k]
-		if !ok && slices.Contains(optional, k) {
+		if !ok && !slices.Contains(needed, k) {
 			continue
 		}
 		if !ok {

@@ -11,6 +11,7 @@ import (
 	"vkalexnet/engine"
 	"vkalexnet/layers"
 	"vkalexnet/loader"
+	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
 
@@ -25,6 +26,7 @@ type device struct {
 	timing              bool
 	hostLoss, hostLogit []float32
 	hostRank            []uint32
+	overflown           []uint32
 	slots               [2]slot
 	staging             sync.Mutex // slots
 }
@@ -49,6 +51,8 @@ type deviceNet struct {
 	specs []ParamSpec
 
 	params, momentum, grads []engine.Buffer  // as specs; grads only when they are kept
+	half                    []engine.Buffer  // of weights: what products read, where the precision is not FP32
+	overflow, hostOverflow  engine.Buffer    // with loss scaling: a page for each of specs
 	hostInput               [2]engine.Buffer // the words of inputLayout
 	devInput                engine.Buffer
 	loss, rank, logits      engine.Buffer
@@ -150,11 +154,15 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		}
 	}
 	for _, s := range specs {
-		var w, v engine.Buffer
-		take(&w, s.Name, s.Len(), engine.OnDevice)
+		var w, v, half engine.Buffer
+		take(&w, s.Name, alignParam(s.Len()), engine.OnDevice)
 		n.params = append(n.params, w)
+		if opt.Precision != layers.FP32 && len(s.Shape) > 1 {
+			take(&half, s.Name+" in "+opt.Precision.String(), opt.Precision.Words(alignParam(s.Len())), engine.OnDevice)
+		}
+		n.half = append(n.half, half)
 		if !opt.Inference && !s.Frozen() {
-			take(&v, "momentum of "+s.Name, s.Len(), engine.OnDevice)
+			take(&v, "momentum of "+s.Name, alignParam(s.Len()), engine.OnDevice)
 		}
 		n.momentum = append(n.momentum, v)
 	}
@@ -162,11 +170,21 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		take(&n.hostInput[i], "input from the host", n.layout.words, engine.HostWrites)
 	}
 	take(&n.devInput, "input", n.layout.words, engine.OnDevice)
+	if n.scaled() {
+		take(&n.overflow, "overflow", alignPage(1)*len(specs), engine.OnDevice)
+		take(&n.hostOverflow, "overflow", alignPage(1)*len(specs), engine.HostReads)
+	}
 	take(&n.loss, "loss", batch, engine.HostReads)
 	take(&n.rank, "rank", batch, engine.HostReads)
 	take(&n.logits, "logits", batch*plans[len(plans)-1].Out.Pitch(), engine.HostReads)
 	return n, err
 }
+
+// alignParam is the length of a parameter's buffers: a page in any precision.
+func alignParam(words int) int { return (words + 127) &^ 127 }
+
+// scaled says that gradients are computed of a multiple of the loss.
+func (n *deviceNet) scaled() bool { return n.opt.Precision == layers.FP16 && !n.opt.Inference }
 
 // keepGrads takes memory for gradients that outlive a batch.
 func (n *deviceNet) keepGrads() error {
@@ -176,7 +194,7 @@ func (n *deviceNet) keepGrads() error {
 			n.grads = append(n.grads, engine.Buffer{})
 			continue
 		}
-		g, err := n.allocate("gradient of "+s.Name, alignPage(s.Len()), engine.OnDevice)
+		g, err := n.allocate("gradient of "+s.Name, alignParam(s.Len()), engine.OnDevice)
 		if err != nil {
 			return err
 		}
@@ -198,17 +216,21 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	shape := n.net.InputShape()
 	x := n.pictures
 	if x.IsZero() {
-		x = r.Temp("input of "+n.net.Layers[0].Name, n.batch*shape.Pitch())
+		x = r.Temp("input of "+n.net.Layers[0].Name, n.batch*n.opt.Precision.Pitch(shape))
 		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
-			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size)
+			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size, n.opt.Precision)
 	}
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Matrices: n.opt.Matrices, Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1,
+			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
 		for j, ps := range n.specs {
 			if ps.Layer == i {
 				s.Params = append(s.Params, n.params[j])
+				if ps.Param == 0 {
+					s.Half = n.half[j]
+				}
 			}
 		}
 		drop, isDrop := spec.Layer.(layers.Dropout)
@@ -218,7 +240,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		default:
 			s.Y = n.logits
 			if i < len(n.plans)-1 {
-				s.Y = r.Temp(spec.Name, n.batch*p.Out.Pitch())
+				s.Y = r.Temp(spec.Name, n.batch*n.opt.Precision.Pitch(p.Out))
 			}
 			if p.KeepWords > 0 {
 				s.Keep = r.Temp("kept by "+spec.Name, n.batch*p.KeepPitch())
@@ -240,7 +262,7 @@ func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
 	r.Label("softmax")
 	l := n.layout
 	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), n.loss, n.rank, dlogits,
-		n.devInput.Slice(l.step, l.labels), n.batch, n.net.NumClasses(), n.plans[len(n.plans)-1].Out.Pitch())
+		n.devInput.Slice(l.step, l.labels), n.batch, n.net.NumClasses(), n.opt.Precision)
 }
 
 // recordTrain records a step: forward, loss, and from the last layer back each
@@ -249,10 +271,13 @@ func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
 func (n *deviceNet) recordTrain(r *engine.Recording) {
 	a := n.recordForward(r, true)
 	last := len(n.plans) - 1
-	dy := r.Temp("gradient of the logits", n.batch*n.plans[last].Out.Pitch())
+	dy := r.Temp("gradient of the logits", n.batch*n.opt.Precision.Pitch(n.plans[last].Out))
 	n.recordLoss(r, dy)
 	first := firstTrained(n.specs)
 	keep := len(n.grads) > 0
+	if !keep {
+		n.recordNoOverflow(r)
+	}
 	for i := last; i >= first; i-- {
 		var own []int
 		var grads []engine.Buffer
@@ -264,13 +289,32 @@ func (n *deviceNet) recordTrain(r *engine.Recording) {
 			if keep {
 				grads = append(grads, n.grads[j])
 			} else {
-				grads = append(grads, r.Temp("gradient of "+ps.Name, alignPage(ps.Len())))
+				grads = append(grads, r.Temp("gradient of "+ps.Name, alignParam(ps.Len())))
 			}
 		}
 		dy = n.recordBackward(r, a.slots[i], i, dy, i == first, grads)
 		if !keep {
 			n.recordUpdate(r, own, grads)
 		}
+	}
+	if !keep {
+		n.recordOverflow(r)
+	}
+}
+
+// recordNoOverflow and recordOverflow go around the updates of a step: the words
+// that say whether a gradient overflowed are cleared before and read after.
+func (n *deviceNet) recordNoOverflow(r *engine.Recording) {
+	if n.scaled() {
+		r.Label("overflow")
+		r.Fill(n.overflow, 0)
+	}
+}
+
+func (n *deviceNet) recordOverflow(r *engine.Recording) {
+	if n.scaled() {
+		r.Label("overflow")
+		r.Copy(n.hostOverflow, n.overflow)
 	}
 }
 
@@ -285,7 +329,7 @@ func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Bu
 		case layers.ReLU, layers.Dropout:
 			s.DX = dy // in place
 		default:
-			s.DX = r.Temp("gradient of the input of "+spec.Name, n.batch*s.Plan.In.Pitch())
+			s.DX = r.Temp("gradient of the input of "+spec.Name, n.batch*n.opt.Precision.Pitch(s.Plan.In))
 		}
 	}
 	r.Label(spec.Name + " backward")
@@ -303,7 +347,11 @@ func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engin
 			continue
 		}
 		r.Label(s.Name + " update")
-		n.opt.SGD.Update(r, n.params[j], n.momentum[j], grads[k], n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
+		p := optim.Parameter{W: n.params[j], V: n.momentum[j], G: grads[k], Copy: n.half[j], Precision: n.opt.Precision}
+		if n.scaled() { // a page each, so that no update waits for another
+			p.Overflow = n.overflow.Slice(j*alignPage(1), alignPage(1))
+		}
+		n.opt.SGD.Update(r, p, n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
 	}
 }
 
@@ -324,7 +372,7 @@ func (d *device) Close() {
 	for _, i := range d.inside {
 		i.free(d.dev)
 	}
-	for _, b := range slices.Concat(d.params, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.devInput, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
@@ -395,7 +443,7 @@ func (d *device) load(b *loader.Batch, step TrainStep) (*slot, error) {
 }
 
 func (d *device) loadStep(s *slot, step TrainStep) error {
-	words := layers.StepWords(layers.Step{Seed: d.opt.Seed, Count: step.Count}, step.LR, step.GradScale)
+	words := layers.StepWords(layers.Step{Seed: d.opt.Seed, Count: step.Count}, step.LR, step.GradScale, step.lossScale())
 	return engine.Upload(d.dev, s.host.Slice(d.layout.step, d.layout.labels), words)
 }
 
@@ -471,7 +519,18 @@ func (d *device) runTrain(s *slot, n int, step TrainStep) (BatchResult, error) {
 	if err := d.run(s, run...); err != nil {
 		return BatchResult{}, err
 	}
-	return d.result(n)
+	res, err := d.result(n)
+	if err != nil || !d.scaled() || !step.Update {
+		return res, err
+	}
+	if d.overflown == nil {
+		d.overflown = make([]uint32, d.hostOverflow.Len())
+	}
+	if err := engine.Download(d.dev, d.hostOverflow, d.overflown); err != nil {
+		return res, err
+	}
+	res.Overflow = slices.Contains(d.overflown, 1)
+	return res, nil
 }
 
 // prepareTrain compiles what a step needs. The first step that does not update
@@ -504,7 +563,9 @@ func (d *device) prepareTrain(step TrainStep) error {
 			for i := range all {
 				all[i] = i
 			}
+			d.recordNoOverflow(r)
 			d.recordUpdate(r, all, d.grads)
+			d.recordOverflow(r)
 		}); err != nil {
 			return err
 		}
@@ -566,14 +627,14 @@ func (d *device) Momentum() ([]weights.Tensor, error) {
 }
 
 // SetParams implements Executor.
-func (d *device) SetParams(tensors []weights.Tensor) error { return d.write(d.params, tensors) }
+func (d *device) SetParams(tensors []weights.Tensor) error { return d.write(d.params, d.half, tensors) }
 
 // SetMomentum implements Executor.
 func (d *device) SetMomentum(tensors []weights.Tensor) error {
 	if d.opt.Inference {
 		return ErrInference
 	}
-	return d.write(d.momentum, tensors)
+	return d.write(d.momentum, nil, tensors)
 }
 
 func (d *device) read(from []engine.Buffer) ([]weights.Tensor, error) {
@@ -592,7 +653,8 @@ func (d *device) read(from []engine.Buffer) ([]weights.Tensor, error) {
 	return tensors, nil
 }
 
-func (d *device) write(to []engine.Buffer, tensors []weights.Tensor) error {
+// write fills the buffers, and the copies in 16 bits where there are any.
+func (d *device) write(to, half []engine.Buffer, tensors []weights.Tensor) error {
 	matched, err := d.net.MatchTensors(tensors)
 	if err != nil {
 		return err
@@ -604,6 +666,14 @@ func (d *device) write(to []engine.Buffer, tensors []weights.Tensor) error {
 		packed := make([]float32, to[i].Len()) // zero between the end and the page's end
 		d.plans[s.Layer].PackParam(s.Param, packed, matched[i].Data)
 		if err := engine.Upload(d.dev, to[i], packed); err != nil {
+			return err
+		}
+		if half == nil || half[i].IsZero() {
+			continue
+		}
+		words := make([]uint32, half[i].Len())
+		d.opt.Precision.Pack(words, packed)
+		if err := engine.Upload(d.dev, half[i], words); err != nil {
 			return err
 		}
 	}
@@ -638,8 +708,8 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		}
 		return total
 	}
-	m.Weights, m.Momentum = sum(n.params...), sum(n.momentum...)
-	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.loss, n.rank, n.logits)
+	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
 	r := engine.NewRecording(info)
 	n.recordEval(r)
 	m.Inference = r.Memory()

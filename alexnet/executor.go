@@ -63,6 +63,16 @@ type TrainStep struct {
 	// GradScale is what the gradient of every picture's loss is multiplied by:
 	// 1 / (labelled pictures in the whole step).
 	GradScale float32
+	// LossScale multiplies it further, and the update divides by it, so that
+	// small gradients survive in fp16; 0 is 1. Other precisions leave it out.
+	LossScale float32
+}
+
+func (s TrainStep) lossScale() float32 {
+	if s.LossScale == 0 {
+		return 1
+	}
+	return s.LossScale
 }
 
 // BatchResult is what a batch gave, one entry per picture of the batch (the
@@ -72,6 +82,9 @@ type BatchResult struct {
 	Loss   []float32 // cross-entropy, in nats
 	Rank   []int32   // how many classes scored better than the right one: 0 is a top-1 hit
 	Logits []float32 // [N, classes]; Eval only
+	// Overflow says that elements of gradients were no finite number when the
+	// parameters were updated (fp16 only); those elements have moved nothing.
+	Overflow bool
 }
 
 // ExecOptions are the choices made when an executor is built.
@@ -83,14 +96,14 @@ type ExecOptions struct {
 	Seed uint64
 	// Dropout drops units in Train. Without it Train computes what Eval does.
 	Dropout bool
+	// Precision is how a device stores activations, their gradients and the
+	// weights that products read. The CPU reference is float32 in any case.
+	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices
-	// Matrices lets matrix products round their operands to fp16 where the device
-	// has units for that and Choices says that they are faster.
-	Matrices bool
 }
 
 // ParamSpec is one trainable tensor of a network.

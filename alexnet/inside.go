@@ -167,11 +167,13 @@ func (d *device) look(key insideKey) (*inside, error) {
 		}
 	}
 	take(&i.y, "output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
-	record := func(r *engine.Recording) { d.recordOutputs(r, key.layer, i.y) }
+	inFloat := *d.deviceNet // looks are in float32 whatever the executor's precision
+	inFloat.opt.Precision = layers.FP32
+	record := func(r *engine.Recording) { inFloat.recordOutputs(r, key.layer, i.y) }
 	if key.gradients {
 		take(&i.dlogits, "gradient of the logits", d.batch*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)
 		take(&i.dy, "gradient of the output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
-		record = func(r *engine.Recording) { d.recordGradients(r, key.layer, i) }
+		record = func(r *engine.Recording) { inFloat.recordGradients(r, key.layer, i) }
 	}
 	if err != nil {
 		return fail(err)

@@ -24,6 +24,10 @@ type StepMetrics struct {
 	// the share (0 to 1) of the step's time that went into waiting.
 	ImagesPerSecond float64 `json:"images_per_second"`
 	DataWait        float64 `json:"data_wait"`
+	// LossScale is what the loss was multiplied by, and Overflow says that
+	// gradients overflowed nevertheless (fp16 only).
+	LossScale float32 `json:"loss_scale,omitempty"`
+	Overflow  bool    `json:"overflow,omitempty"`
 }
 
 // EpochMetrics is the line for one epoch. The last three are there when there

@@ -39,7 +39,9 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 		for i := range every {
 			every[i] = i
 		}
+		n.recordNoOverflow(r)
 		n.recordUpdate(r, every, n.grads)
+		n.recordOverflow(r)
 	})
 	return all, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"vkalexnet/layers"
 	"vkalexnet/loader"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
@@ -45,6 +46,8 @@ type Options struct {
 	CheckpointSteps int
 	Seed            uint64
 	Workers         int // goroutines that decode; one per processor when 0
+	// Precision is that of the executor.
+	Precision layers.Precision
 	// Augment, Dropout and Shuffle are on in ordinary training.
 	Augment, Dropout, Shuffle bool
 	// Balanced draws as many pictures of each class in an epoch, however many
@@ -66,7 +69,7 @@ type Options struct {
 
 // ExecOptions are those that the run's executor must be made with.
 func (o Options) ExecOptions() ExecOptions {
-	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, Dropout: o.Dropout}
+	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, Dropout: o.Dropout, Precision: o.Precision}
 }
 
 // Restore sets the options to what they were when the checkpoint was written:
@@ -77,6 +80,7 @@ func (c *Checkpoint) Restore(o *Options) {
 	s := c.State
 	o.Seed, o.Augment, o.Dropout, o.Shuffle = s.Seed, s.Augment, s.Dropout, s.Shuffle
 	o.OnBadImage, o.Data, o.Balanced = s.OnBadImage, s.Data, s.Balanced
+	o.Precision = s.Precision
 }
 
 // Event is a report of [Trainer.Run].
@@ -153,7 +157,8 @@ func NewTrainer(opt Options) (*Trainer, error) {
 	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
 	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, Decoder: loader.DecoderOf(opt.Train)}
+		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, Decoder: loader.DecoderOf(opt.Train),
+		Precision: opt.Precision, Scale: newLossScale(opt.Precision)}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
 		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
@@ -213,6 +218,9 @@ func (t *Trainer) resume(was TrainState) {
 	t.state = was
 	t.state.Augment, t.state.Dropout, t.state.OnBadImage = now.Augment, now.Dropout, now.OnBadImage
 	t.state.Data, t.state.Device, t.state.Decoder = now.Data, now.Device, now.Decoder
+	if was.Precision != now.Precision {
+		t.state.Precision, t.state.Scale = now.Precision, now.Scale
+	}
 	t.schedule.SetState(was.Schedule)
 	t.lastStep = was.Step
 }
@@ -318,6 +326,9 @@ func (t *Trainer) setParams() error {
 		if d := c.State.Device; d != t.state.Device {
 			t.report(Event{Kind: "note", Note: fmt.Sprintf("the checkpoint was computed on %q: on %q the run goes on, but not with the same bits", d, t.state.Device)})
 		}
+		if p := c.State.Precision; p != t.opt.Precision {
+			t.report(Event{Kind: "note", Note: fmt.Sprintf("the checkpoint was computed in %s: in %s the run goes on, but not with the same bits", p, t.opt.Precision)})
+		}
 		if err := t.opt.Exec.SetParams(c.Params); err != nil {
 			return fmt.Errorf("resume: %w", err)
 		}
@@ -377,10 +388,10 @@ func (t *Trainer) step() error {
 	number := t.state.Step + 1
 	when := float64(t.state.Epoch) + float64(t.state.Batch)/float64(t.batches)
 	lr := float32(t.schedule.LR(t.net.Solver.LR, when))
-	sum := 0.0
+	sum, scale, overflow := 0.0, float32(t.state.Scale.Factor), false
 	for i, b := range batches {
 		res, err := t.opt.Exec.Train(b, TrainStep{
-			LR: lr, Count: t.state.Forwards, Accumulate: i > 0, Update: i == len(batches)-1, GradScale: 1 / float32(images),
+			LR: lr, Count: t.state.Forwards, Accumulate: i > 0, Update: i == len(batches)-1, GradScale: 1 / float32(images), LossScale: scale,
 		})
 		if err != nil {
 			return fmt.Errorf("step %d: %w; %s", number, err, t.howToGoOn())
@@ -388,11 +399,13 @@ func (t *Trainer) step() error {
 		for _, l := range res.Loss[:b.N] {
 			sum += float64(l)
 		}
+		overflow = overflow || res.Overflow
 		t.state.Forwards++
 	}
 	if math.IsNaN(sum) || math.IsInf(sum, 0) {
 		return fmt.Errorf("step %d: the loss is %g at learning rate %g: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", number, sum, lr, t.howToGoOn())
 	}
+	t.state.Scale.after(overflow)
 	t.state.Step = number
 	t.state.Batch += len(batches)
 	t.state.EpochLoss += sum
@@ -400,7 +413,7 @@ func (t *Trainer) step() error {
 	t.steps++
 	took := time.Since(began)
 	m := StepMetrics{Kind: "step", Step: number, Epoch: t.state.Epoch, Loss: sum / float64(images), LR: lr,
-		ImagesPerSecond: float64(images) / took.Seconds(), DataWait: waited.Seconds() / took.Seconds()}
+		ImagesPerSecond: float64(images) / took.Seconds(), DataWait: waited.Seconds() / took.Seconds(), LossScale: scale, Overflow: overflow}
 	if err := t.metrics.write(m); err != nil {
 		return err
 	}

@@ -52,21 +52,19 @@ type compare struct {
 	X, Y, Found engine.Buffer
 	Count, Each uint32
 	Unset       float32
+	Format      uint32 // layers.Precision
 }
 
 var compareKernel = engine.Declare[compare]("compare")
 
 const (
-	// unset marks words that no kernel has written.
-	unset = float32(1e30)
+	// unset marks elements that no kernel has written: a number of every precision.
+	unset = float32(57344)
 	// A candidate is dropped when it takes this much longer than the best one at
 	// the first look.
 	tuneDrop = 1.3
 	// tuneRuns is how often the others are timed; the median counts.
 	tuneRuns = 5
-	// halfLimit is what rounding operands to fp16 may add to an error, as a share of
-	// the largest element: 2^-11 of each term, and sums of terms of both signs.
-	halfLimit = 8.0 / (1 << 11)
 )
 
 // products are the distinct matrix products of the network's passes on a device,
@@ -76,7 +74,7 @@ func (n *deviceNet) products() []layers.Product {
 	seen := map[string]bool{}
 	first := firstTrained(n.specs)
 	for i, p := range n.plans {
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Matrices: n.opt.Matrices}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1}
 		for _, product := range layers.Products(n.net.Layers[i].Layer, n.info, &s, !n.opt.Inference) {
 			if key := product.String(); !seen[key] {
 				seen[key] = true
@@ -168,10 +166,13 @@ func newTuner(dev *engine.Device, products []layers.Product) (*tuner, error) {
 	take(&t.wanted, "tuning: safe result", most[2])
 	take(&t.seen, "tuning: differences", candidates*exampleWords)
 	rng := rand.New(rand.NewPCG(1, 2))
-	noise := make([]float32, 1<<20)
-	for i := range noise {
-		noise[i] = 2*rng.Float32() - 1
+	operands, _ := products[0].Formats()
+	values := make([]float32, 1<<20)
+	for i := range values {
+		values[i] = 2*rng.Float32() - 1
 	}
+	noise := make([]uint32, operands.Words(len(values)))
+	operands.Pack(noise, values)
 	for _, operand := range []engine.Buffer{t.a, t.b} {
 		for first := 0; first < operand.Len() && err == nil; first += len(noise) {
 			n := min(len(noise), operand.Len()-first)
@@ -200,6 +201,10 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	table := layers.Tunings(&t.dev.Info)[0]
 	result := &Tuned{Product: p.String(), FLOPs: p.FLOPs(), Table: table, Chosen: table}
 	a, b, c := p.Words()
+	_, format := p.Formats()
+	count := c * format.PerWord()
+	var nothing [1]uint32
+	format.Pack(nothing[:], slices.Repeat([]float32{unset}, format.PerWord()))
 	operandA, operandB, out, wanted := t.a.Slice(0, a), t.b.Slice(0, b), t.c.Slice(0, c), t.wanted.Slice(0, c)
 	record := func(which []int, each func(r *engine.Recording, i int)) *engine.Recording {
 		r := engine.NewRecording(t.dev.Info)
@@ -271,10 +276,10 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 			to = wanted
 			r.Fill(t.seen, 0)
 		}
-		r.Fill(to, math.Float32bits(unset))
+		r.Fill(to, nothing[0])
 		p.Record(r, candidates[i], operandA, operandB, to)
 		const each = 64
-		compareKernel.Record(r, engine.Threads((c+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(c), Each: each, Unset: unset})
+		compareKernel.Record(r, engine.Threads((count+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(count), Each: each, Unset: unset, Format: uint32(format)})
 	}), engine.Options{})
 	if err != nil {
 		return nil, err
@@ -291,11 +296,7 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	right := usable[:0]
 	for _, i := range usable {
 		difference, size := found[i*exampleWords], found[i*exampleWords+1]
-		limit := float32(2*verifyLimit(p.Terms())) / (1 << 23) * size
-		if candidates[i].Half() {
-			limit += halfLimit * size
-		}
-		if !(difference <= limit) || !(size > 0) {
+		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()) * size; !(difference <= limit) || !(size > 0) {
 			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: differs from the safe kernel by %g where rounding explains %g", candidates[i].Name, difference, limit))
 			continue
 		}

@@ -19,8 +19,11 @@ type VerifyRow struct {
 	Tensor string `json:"tensor"` // "y", "dx", "gradient of weight", …
 	// Terms is the number of terms in the longest sum behind an element.
 	Terms int `json:"terms"`
-	// Error is the largest difference, in units of the last place of the
-	// largest element on the CPU (2^-23 of it); Limit is what is allowed.
+	// Format is how the device stores the tensor: "fp32", "fp16" or "bf16".
+	Format string `json:"format"`
+	// Error is the largest difference, in units of the format's last place of the
+	// largest element on the CPU (2^-23, 2^-10 or 2^-7 of it); Limit is what is
+	// allowed.
 	Error float64 `json:"error"`
 	Limit float64 `json:"limit"`
 	// At, Got and Want show where the difference is largest.
@@ -36,10 +39,22 @@ type VerifyRow struct {
 // a few units by itself. See docs/numerics.md.
 func verifyLimit(terms int) float64 { return 16 + 4*math.Sqrt(float64(terms)) }
 
+// formatLimit is the same in units of the format's last place. A result in 16 bits
+// has been rounded once more: by half a unit to the nearest number, by up to one
+// where a device truncates what is below fp16's normal numbers.
+func formatLimit(terms int, format layers.Precision) float64 {
+	limit := verifyLimit(terms) * layers.FP32.Unit() / format.Unit()
+	if format != layers.FP32 {
+		limit++
+	}
+	return limit
+}
+
 // Verify runs every layer of the network on a batch, forward and backward, on
 // the device and by the CPU reference, each layer from the same input on both,
-// and compares every tensor. report, if not nil, gets each row as it is ready.
-func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, report func(VerifyRow)) ([]VerifyRow, error) {
+// and compares every tensor. In a precision of 16 bits that input, and the
+// weights, are numbers of that precision on both sides. report, if not nil, gets each row as it is ready.
+func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, precision layers.Precision, report func(VerifyRow)) ([]VerifyRow, error) {
 	plans, err := net.Plans()
 	if err != nil {
 		return nil, err
@@ -52,7 +67,7 @@ func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, re
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{dev: dev, batch: batch, report: report, rng: rand.New(rand.NewPCG(1, 2))}
+	v := &verifier{dev: dev, batch: batch, precision: precision, report: report, rng: rand.New(rand.NewPCG(1, 2))}
 	defer v.free()
 	x, err := v.input(ctx, net)
 	if err != nil {
@@ -68,7 +83,7 @@ func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, re
 				own = append(own, params[j].Data)
 			}
 		}
-		if x, err = v.layer(net.Layers[i], p, x, own, uint32(i)); err != nil {
+		if x, err = v.layer(net.Layers[i], p, x, own, uint32(i), i == len(plans)-1); err != nil {
 			return v.rows, fmt.Errorf("verify %s: %w", net.Layers[i].Name, err)
 		}
 	}
@@ -82,12 +97,14 @@ func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, re
 }
 
 type verifier struct {
-	dev     *engine.Device
-	batch   int
-	report  func(VerifyRow)
-	rng     *rand.Rand
-	rows    []VerifyRow
-	buffers []engine.Buffer
+	dev    *engine.Device
+	batch  int
+	report func(VerifyRow)
+	rng    *rand.Rand
+
+	precision layers.Precision
+	rows      []VerifyRow
+	buffers   []engine.Buffer
 }
 
 func (v *verifier) free() {
@@ -126,8 +143,8 @@ func (v *verifier) run(record func(r *engine.Recording)) error {
 	return p.Run()
 }
 
-func (v *verifier) compare(layer, kind, tensor string, terms int, want, got []float32) {
-	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Terms: terms, Limit: verifyLimit(terms)}
+func (v *verifier) compare(layer, kind, tensor string, terms int, format layers.Precision, want, got []float32) {
+	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Terms: terms, Format: format.String(), Limit: formatLimit(terms, format)}
 	largest, worst := 0.0, -1.0
 	for i := range want {
 		largest = max(largest, math.Abs(float64(want[i])))
@@ -140,7 +157,7 @@ func (v *verifier) compare(layer, kind, tensor string, terms int, want, got []fl
 		}
 	}
 	if worst > 0 {
-		row.Error = worst / (max(largest, math.SmallestNonzeroFloat32) / (1 << 23))
+		row.Error = worst / (max(largest, math.SmallestNonzeroFloat32) * format.Unit())
 	}
 	row.Pass = row.Error <= row.Limit
 	v.rows = append(v.rows, row)
@@ -179,61 +196,74 @@ func (v *verifier) input(ctx context.Context, net *Network) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	y, err := buffer[float32](v, "input", v.batch*shape.Pitch(), nil)
+	y, err := buffer[float32](v, "input", v.batch*v.precision.Pitch(shape), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer v.free()
-	if err := v.run(func(r *engine.Recording) { layers.Augment(r, pixels, matrices, y, v.batch, b.Stored, net.Input.Size) }); err != nil {
+	if err := v.run(func(r *engine.Recording) {
+		layers.Augment(r, pixels, matrices, y, v.batch, b.Stored, net.Input.Size, v.precision)
+	}); err != nil {
 		return nil, err
 	}
-	got, err := v.examples(y, shape)
+	got, err := v.examples(y, shape, v.precision)
 	if err != nil {
 		return nil, err
 	}
-	v.compare("input", "augment", "y", 16, want, got)
-	return want, nil
+	v.compare("input", "augment", "y", 16, v.precision, want, got)
+	return v.round(want), nil
 }
 
 // examples reads a batch back in the host's layout.
-func (v *verifier) examples(b engine.Buffer, s layers.Shape) ([]float32, error) {
-	packed := make([]float32, v.batch*s.Pitch())
+func (v *verifier) examples(b engine.Buffer, s layers.Shape, format layers.Precision) ([]float32, error) {
+	packed := make([]uint32, v.batch*format.Pitch(s))
 	if err := engine.Download(v.dev, b, packed); err != nil {
 		return nil, err
 	}
-	out := make([]float32, v.batch*s.Len())
-	layers.UnpackExamples(out, packed, v.batch, s)
-	return out, nil
+	return format.UnpackExamples(packed, v.batch, s), nil
 }
 
-// layer verifies one layer and gives its output on the CPU.
-func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]float32, stream uint32) ([]float32, error) {
+// round are the values in the precision.
+func (v *verifier) round(values []float32) []float32 {
+	rounded := make([]float32, len(values))
+	for i, x := range values {
+		rounded[i] = v.precision.Round(x)
+	}
+	return rounded
+}
+
+// layer verifies one layer and gives its output on the CPU, in the precision.
+func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]float32, stream uint32, last bool) ([]float32, error) {
 	defer v.free()
 	step := layers.Step{Seed: 42, Count: 7}
+	if len(params) > 0 {
+		params = append([][]float32{v.round(params[0])}, params[1:]...)
+	}
 	cpu := layers.Slots[[]float32]{Batch: v.batch, Plan: p, X: x, Y: make([]float32, v.batch*p.Out.Len()),
-		DX: make([]float32, len(x)), DY: v.random(v.batch*p.Out.Len(), 0.01), Params: params, StepValues: step, Train: true, Stream: stream}
+		DX: make([]float32, len(x)), DY: v.round(v.random(v.batch*p.Out.Len(), 0.01)), Params: params, StepValues: step, Train: true, Stream: stream}
 	for _, w := range params {
 		cpu.Grads = append(cpu.Grads, make([]float32, len(w)))
 	}
 	spec.Layer.ForwardCPU(&cpu)
 	spec.Layer.BackwardCPU(&cpu)
 
-	dev := layers.Slots[engine.Buffer]{Batch: v.batch, Plan: p, Train: true, Stream: stream}
+	dev := layers.Slots[engine.Buffer]{Batch: v.batch, Plan: p, Train: true, Stream: stream, Precision: v.precision, FloatY: last}
+	yFormat := v.precision
+	if last {
+		yFormat = layers.FP32
+	}
 	var err error
-	take := func(into *engine.Buffer, name string, words int, data []float32) {
+	take := func(into *engine.Buffer, name string, words int, data []uint32) {
 		if err == nil {
 			*into, err = buffer(v, name, words, data)
 		}
 	}
-	pack := func(data []float32, s layers.Shape) []float32 {
-		packed := make([]float32, v.batch*s.Pitch())
-		layers.PackExamples(packed, data, v.batch, s)
-		return packed
-	}
-	take(&dev.X, "x", v.batch*p.In.Pitch(), pack(x, p.In))
-	take(&dev.Y, "y", v.batch*p.Out.Pitch(), nil)
-	take(&dev.DX, "dx", v.batch*p.In.Pitch(), nil)
-	take(&dev.DY, "dy", v.batch*p.Out.Pitch(), pack(cpu.DY, p.Out))
+	pack := func(data []float32, s layers.Shape) []uint32 { return v.precision.PackExamples(data, v.batch, s) }
+	in, out := v.batch*v.precision.Pitch(p.In), v.batch*v.precision.Pitch(p.Out)
+	take(&dev.X, "x", in, pack(x, p.In))
+	take(&dev.Y, "y", v.batch*yFormat.Pitch(p.Out), nil)
+	take(&dev.DX, "dx", in, nil)
+	take(&dev.DY, "dy", out, pack(cpu.DY, p.Out))
 	if p.KeepWords > 0 {
 		take(&dev.Keep, "keep", v.batch*p.KeepPitch(), nil)
 	}
@@ -241,14 +271,21 @@ func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]
 		packed := make([]float32, len(w))
 		p.PackParam(i, packed, w)
 		var b, g engine.Buffer
-		take(&b, p.Params[i].Name, len(w), packed)
+		words := make([]uint32, len(w))
+		layers.FP32.Pack(words, packed)
+		take(&b, p.Params[i].Name, len(w), words)
+		if i == 0 && v.precision != layers.FP32 {
+			words = make([]uint32, v.precision.Words(len(w)))
+			v.precision.Pack(words, packed)
+			take(&dev.Half, "copy of "+p.Params[i].Name, len(words), words)
+		}
 		take(&g, "gradient of "+p.Params[i].Name, len(w), nil)
 		dev.Params, dev.Grads = append(dev.Params, b), append(dev.Grads, g)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if dev.Step, err = buffer(v, "step", 64, layers.StepWords(step, 0, 1)); err != nil {
+	if dev.Step, err = buffer(v, "step", 64, layers.StepWords(step, 0, 1, 1)); err != nil {
 		return nil, err
 	}
 	if err := v.run(func(r *engine.Recording) {
@@ -259,25 +296,28 @@ func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]
 		return nil, err
 	}
 	forward, input, weight := terms(spec.Layer, p, v.batch)
-	y, err := v.examples(dev.Y, p.Out)
+	y, err := v.examples(dev.Y, p.Out, yFormat)
 	if err != nil {
 		return nil, err
 	}
-	v.compare(spec.Name, spec.Layer.Kind(), "y", forward, cpu.Y, y)
-	dx, err := v.examples(dev.DX, p.In)
+	v.compare(spec.Name, spec.Layer.Kind(), "y", forward, yFormat, cpu.Y, y)
+	dx, err := v.examples(dev.DX, p.In, v.precision)
 	if err != nil {
 		return nil, err
 	}
-	v.compare(spec.Name, spec.Layer.Kind(), "dx", input, cpu.DX, dx)
+	v.compare(spec.Name, spec.Layer.Kind(), "dx", input, v.precision, cpu.DX, dx)
 	for i, w := range params {
 		packed, host := make([]float32, len(w)), make([]float32, len(w))
 		if err := engine.Download(v.dev, dev.Grads[i], packed); err != nil {
 			return nil, err
 		}
 		p.UnpackParam(i, host, packed)
-		v.compare(spec.Name, spec.Layer.Kind(), "gradient of "+p.Params[i].Name, weight, cpu.Grads[i], host)
+		v.compare(spec.Name, spec.Layer.Kind(), "gradient of "+p.Params[i].Name, weight, layers.FP32, cpu.Grads[i], host)
 	}
-	return cpu.Y, nil
+	if last {
+		return cpu.Y, nil
+	}
+	return v.round(cpu.Y), nil
 }
 
 // terms are the lengths of a layer's longest sums: forward, for the gradient
@@ -318,18 +358,18 @@ func (v *verifier) loss(logits []float32, classes int) error {
 	if err != nil {
 		return err
 	}
-	step, err := buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0, 0.5))
+	step, err := buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0, 0.5, 1))
 	if err != nil {
 		return err
 	}
 	var out [3]engine.Buffer
-	for i, words := range []int{v.batch, v.batch, len(packed)} {
+	for i, words := range []int{v.batch, v.batch, v.batch * v.precision.Pitch(shape)} {
 		if out[i], err = buffer[float32](v, "loss", words, nil); err != nil {
 			return err
 		}
 	}
 	if err := v.run(func(r *engine.Recording) {
-		layers.SoftmaxLoss(r, x, label, out[0], out[1], out[2], step, v.batch, classes, shape.Pitch())
+		layers.SoftmaxLoss(r, x, label, out[0], out[1], out[2], step, v.batch, classes, v.precision)
 	}); err != nil {
 		return err
 	}
@@ -337,37 +377,41 @@ func (v *verifier) loss(logits []float32, classes int) error {
 	if err := engine.Download(v.dev, out[0], got); err != nil {
 		return err
 	}
-	v.compare("loss", "softmax", "loss", classes, loss, got)
-	dx, err := v.examples(out[2], shape)
+	v.compare("loss", "softmax", "loss", classes, layers.FP32, loss, got)
+	dx, err := v.examples(out[2], shape, v.precision)
 	if err != nil {
 		return err
 	}
-	v.compare("loss", "softmax", "dx", classes, gradient, dx)
+	v.compare("loss", "softmax", "dx", classes, v.precision, gradient, dx)
 	return nil
 }
 
 // update verifies a step of the optimiser.
 func (v *verifier) update(sgd optim.SGD) error {
 	defer v.free()
-	const n = 1000
+	const n = 1024
 	w, m, g := v.random(n, 0.1), v.random(n, 0.01), v.random(n, 1)
-	dw, err := buffer(v, "w", n, w)
-	if err != nil {
-		return err
+	p := optim.Parameter{Precision: v.precision}
+	var step engine.Buffer
+	var err error
+	take := func(into *engine.Buffer, name string, data []float32) {
+		if err == nil {
+			*into, err = buffer(v, name, n, data)
+		}
 	}
-	dm, err := buffer(v, "v", n, m)
-	if err != nil {
-		return err
+	take(&p.W, "w", w)
+	take(&p.V, "v", m)
+	take(&p.G, "g", g)
+	if v.precision != layers.FP32 {
+		take(&p.Copy, "copy of w", nil)
 	}
-	dg, err := buffer(v, "g", n, g)
-	if err != nil {
-		return err
+	if err == nil {
+		step, err = buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0.01, 1, 1))
 	}
-	step, err := buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0.01, 1))
-	if err != nil {
-		return err
+	if err == nil {
+		err = v.run(func(r *engine.Recording) { sgd.Update(r, p, step, 2, 0.5) })
 	}
-	if err := v.run(func(r *engine.Recording) { sgd.Update(r, dw, dm, dg, step, 2, 0.5) }); err != nil {
+	if err != nil {
 		return err
 	}
 	sgd.LR = 0.01
@@ -376,12 +420,21 @@ func (v *verifier) update(sgd optim.SGD) error {
 		name string
 		want []float32
 		from engine.Buffer
-	}{{"w", w, dw}, {"v", m, dm}} {
+	}{{"w", w, p.W}, {"v", m, p.V}} {
 		got := make([]float32, n)
 		if err := engine.Download(v.dev, t.from, got); err != nil {
 			return err
 		}
-		v.compare("update", "sgd", t.name, 3, t.want, got)
+		v.compare("update", "sgd", t.name, 3, layers.FP32, t.want, got)
 	}
+	if v.precision == layers.FP32 {
+		return nil
+	}
+	words, got := make([]uint32, v.precision.Words(n)), make([]float32, n)
+	if err := engine.Download(v.dev, p.Copy, words); err != nil {
+		return err
+	}
+	v.precision.Unpack(got, words)
+	v.compare("update", "sgd", "copy of w", 3, v.precision, w, got)
 	return nil
 }

@@ -66,6 +66,7 @@ func lerp(a, b mgl32.Vec3, t float32) mgl32.Vec3 {
 type augment struct {
 	Pixels, Transforms, Y                           engine.Buffer
 	Batch, First, Size, Stored, PixelsPitch, YPitch uint32
+	Format                                          uint32 // Precision of Y
 }
 
 var augmentKernel = engine.Declare[augment]("augment")
@@ -76,15 +77,16 @@ const TransformWords = 9 + 16
 
 // Augment records the input stage, as AugmentCPU defines it. pixels holds each
 // picture from a multiple of PicturePitch(stored) words on, transforms
-// TransformWords per picture; y has the pitch of Shape{3, size, size}.
-func Augment(r *engine.Recording, pixels, transforms, y engine.Buffer, batch, stored, size int) {
-	pitch := Shape{3, size, size}.Pitch()
+// TransformWords per picture; y is of Shape{3, size, size} in the precision.
+func Augment(r *engine.Recording, pixels, transforms, y engine.Buffer, batch, stored, size int, precision Precision) {
+	shape := Shape{3, size, size}
+	pitch := precision.Pitch(shape)
 	pixelsPitch := PicturePitch(stored)
 	for _, at := range batchSlices(r, batch, max(pitch, pixelsPitch)) {
 		n := at[1] - at[0]
-		augmentKernel.Record(r, engine.Threads(n*size*size), augment{
+		augmentKernel.Record(r, engine.Threads(n*ceilDiv(size*size, 4)), augment{
 			Pixels: examples(pixels, at, pixelsPitch), Transforms: transforms, First: uint32(at[0]), Y: examples(y, at, pitch),
-			Batch: uint32(n), Size: uint32(size), Stored: uint32(stored), PixelsPitch: uint32(pixelsPitch), YPitch: uint32(pitch),
+			Batch: uint32(n), Size: uint32(size), Stored: uint32(stored), PixelsPitch: uint32(pixelsPitch), YPitch: uint32(precision.elementPitch(shape)), Format: uint32(precision),
 		})
 	}
 }

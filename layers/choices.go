@@ -25,12 +25,12 @@ func (c Choices) of(g *gemmShape, table Tuning) Tuning {
 // String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
 func (p Product) String() string {
 	g := &p.shape
-	half := ""
-	if g.matrices {
-		half = ", fp16 allowed"
+	name := fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d", gemmOpNames[g.op], g.Batch,
+		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
+	if a, c := Precision(g.FormatA), Precision(g.FormatC); a != FP32 {
+		name += fmt.Sprintf(", %s → %s", a, c)
 	}
-	return fmt.Sprintf("%s %d×%d×%d×%d → %d×%d×%d, kernel %d×%d, stride %d, padding %d×%d, groups %d%s", gemmOpNames[g.op], g.Batch,
-		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups, half)
+	return name
 }
 
 // FLOPs are the floating-point operations of the product, two per multiply-add.
@@ -50,13 +50,18 @@ func (p Product) Words() (a, b, c int) {
 	g := &p.shape
 	x, y := int(g.Batch*g.XPitch), int(g.Batch*g.YPitch)
 	w := int(g.KernelH*g.KernelW*(g.Channels/g.Groups)) * int(g.OutChannels)
-	switch g.op {
+	switch a, b, c = x, y, w; g.op {
 	case opForward:
-		return x, w, y
+		a, b, c = x, w, y
 	case opBackwardInput:
-		return y, w, x
+		a, b, c = y, w, x
 	}
-	return x, y, w
+	return Precision(g.FormatA).Words(a), Precision(g.FormatB).Words(b), Precision(g.FormatC).Words(c)
+}
+
+// Formats are the precisions of its operands and of its result.
+func (p Product) Formats() (operands, result Precision) {
+	return Precision(p.shape.FormatA), Precision(p.shape.FormatC)
 }
 
 // Record records the product c = a·b, without a bias.
@@ -89,9 +94,19 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 	for _, op := range ops {
 		for _, at := range layer.slices(r, op, t) {
 			for _, part := range layer.parts(r) {
-				g := layer.shape
-				g.op, g.Batch = op, uint32(at[1]-at[0])
+				c := layer.precision
+				if op == opBackwardWeight {
+					c = FP32
+				}
+				g := layer.operands(op, at, layer.precision, layer.precision, c)
+				if op == opForward {
+					format, pitch, _ := layer.outputs(s)
+					g.FormatC, g.YPitch = uint32(format), uint32(pitch)
+				}
 				layer.part(&g, part.rows[0], part.rows[1])
+				if len(layer.parts(r)) > 1 || !g.quadsC() {
+					g.FormatC = uint32(FP32) // converted afterwards
+				}
 				all = append(all, Product{g})
 			}
 		}
@@ -115,9 +130,6 @@ var matrixTiles = [][5]int{
 	{128, 256, 16, 64, 64}, {128, 96, 32, 32, 48}, {256, 96, 16, 64, 48}, {128, 48, 32, 32, 48}, {256, 48, 16, 64, 48}, {64, 128, 32, 32, 64},
 }
 
-// Half reports whether the tuning's kernel rounds its operands to fp16.
-func (t Tuning) Half() bool { return t.MatrixM > 0 }
-
 // Candidates are the tunings worth trying for the product on a device: the safe
 // one of the table's last row first, then that of its first row.
 func (p Product) Candidates(info *engine.Info) []Tuning {
@@ -139,7 +151,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		}
 		return candidates
 	}
-	if p.shape.matrices {
+	if p.shape.FormatA == uint32(FP16) && p.shape.FormatB == uint32(FP16) {
 		for _, size := range info.Features.Matrices {
 			if size.M == 16 && size.K == 16 { // those that most devices list
 				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
@@ -161,7 +173,7 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 		c := kind
 		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
 		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
-		if kind.Half() {
+		if kind.MatrixM > 0 {
 			c.Name = fmt.Sprintf("matrix%d:%s", c.MatrixN, c.Name[len("tiles"):])
 		}
 		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {

@@ -88,23 +88,24 @@ type dropout struct {
 	Batch, First, Pixels, Channels, Pitch, Stream uint32
 	P, Factor                                     float32
 	Masked                                        bool
+	Format                                        uint32 // Precision
 }
 
 var dropoutKernel = engine.Declare[dropout]("dropout")
 
 func (l Dropout) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engine.Buffer) {
 	in := s.Plan.In
-	pitch := in.Pitch()
+	pitch := s.Precision.Pitch(in)
 	factor, inference := l.factors()
 	if !s.Train {
 		factor = inference
 	}
 	for _, at := range batchSlices(r, s.Batch, pitch) {
 		n := at[1] - at[0]
-		dropoutKernel.Record(r, engine.Threads(n*in.Len()), dropout{
+		dropoutKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), dropout{
 			X: examples(x, at, pitch), Y: examples(y, at, pitch), Step: s.Step,
-			Batch: uint32(n), First: uint32(at[0]), Pixels: uint32(in.H * in.W), Channels: uint32(in.C), Pitch: uint32(pitch),
-			Stream: s.Stream, P: l.P, Factor: float32(factor), Masked: s.Train,
+			Batch: uint32(n), First: uint32(at[0]), Pixels: uint32(in.H * in.W), Channels: uint32(in.C), Pitch: uint32(s.Precision.elementPitch(in)),
+			Stream: s.Stream, P: l.P, Factor: float32(factor), Masked: s.Train, Format: uint32(s.Precision),
 		})
 	}
 }

@@ -20,7 +20,7 @@ var gemmOpNames = [...]string{"forward", "backward_input", "backward_weight"}
 // 1 × 1 picture by a 1 × 1 kernel.
 type gemmShape struct {
 	op                               gemmOp
-	matrices                         bool // operands may be rounded to fp16
+	skipC                            int // words of the layer's result before C
 	Batch, Height, Width, Channels   uint32
 	OutHeight, OutWidth, OutChannels uint32
 	KernelH, KernelW, Stride         uint32
@@ -28,6 +28,7 @@ type gemmShape struct {
 	Groups, XPitch, YPitch           uint32
 	Accumulate, WithBias, Relu       bool
 	QuadsA, QuadsB                   bool
+	FormatA, FormatB, FormatC        uint32 // Precision; FormatC is FP32 unless c is whole quads
 	A, B, C, Bias                    engine.Buffer
 }
 
@@ -53,12 +54,7 @@ type gemmTiles struct {
 type gemmMatrix struct {
 	gemmTile
 	MatrixM, MatrixN, MatrixK, Subgroup uint32
-	ScaleA, ScaleB                      float32
 }
-
-// gradientScale is what gradients are multiplied by before they are rounded to
-// fp16, which has no numbers below 2^-24, and their products divided by.
-const gradientScale = 1 << 13
 
 var (
 	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
@@ -72,6 +68,7 @@ type reduce struct {
 	X, Y, Bias                                      engine.Buffer
 	Count, Splits, Pitch, First, Row, Used, Columns uint32
 	Accumulate, WithBias, Relu                      bool
+	FormatX, FormatY                                uint32 // Precision
 }
 
 var reduceKernel = engine.Declare[reduce]("reduce")
@@ -103,10 +100,46 @@ func (g *gemmShape) extents() (m, n, k int, macs int64) {
 	return rows, out, pixels, macs
 }
 
+// quads says whether a group's channels of the inputs and of the outputs are
+// whole quads, at a multiple of four elements.
+func (g *gemmShape) quads() (in, out bool) {
+	return g.Channels/g.Groups%4 == 0, g.OutChannels/g.Groups%4 == 0
+}
+
+// quadsC is the same for the result.
+func (g *gemmShape) quadsC() bool {
+	in, out := g.quads()
+	if g.op == opBackwardInput {
+		return in
+	}
+	return out
+}
+
+// recordHalf appends products that add up to a c of 16-bit numbers. Kernels
+// write such a c in whole quads only, and sums stay in float32: where c has no
+// quads or there are several products, they go to a float32 c beside it, which is
+// then converted. Of each row elements of c the first are used.
+func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, tuning func(*gemmShape) Tuning) {
+	first := products[0]
+	format := first.FormatC
+	if format == uint32(FP32) || len(products) == 1 && first.quadsC() {
+		for _, g := range products {
+			g.record(r, tuning(&g))
+		}
+		return
+	}
+	sum := r.Temp("a product in float32", Precision(format).PerWord()*c.Len())
+	for _, g := range products {
+		g.C, g.FormatC = skip(sum, Precision(format).PerWord()*g.skipC), uint32(FP32)
+		g.record(r, tuning(&g))
+	}
+	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
+		Row: row, Used: used, Columns: 1, FormatY: format})
+}
+
 // record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
-	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
-	inQuads, outQuads := in%4 == 0 && g.Channels%4 == 0, out%4 == 0 && g.OutChannels%4 == 0
+	inQuads, outQuads := g.quads()
 	g.QuadsA, g.QuadsB = inQuads, outQuads
 	if g.op == opBackwardInput {
 		g.QuadsA, g.QuadsB = outQuads, inQuads
@@ -118,7 +151,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		switch {
 		case t.Lanes == 4:
 			kernels = &gemmLanes4Kernels
-		case t.Pairs:
+		case t.Pairs && g.FormatA == uint32(FP32) && g.FormatB == uint32(FP32) && g.FormatC == uint32(FP32):
 			kernels = &gemmLanes8PairsKernels
 		}
 		width := t.TileN
@@ -130,20 +163,20 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 			gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 		return
 	}
-	quadsC := outQuads
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
-		g.QuadsB, quadsC = outQuads, inQuads
+		g.QuadsB = outQuads
 	}
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
-	call := gemmTile{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: quadsC,
+	call := gemmTile{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: g.quadsC(),
 		TileM: uint32(t.TileM), TileN: uint32(t.TileN), TileK: uint32(t.TileK), EachM: uint32(t.EachM), EachN: uint32(t.EachN)}
 	each := ceilDiv(ceilDiv(k, splits), t.TileK) * t.TileK
 	splits = ceilDiv(k, each)
 	call.SplitK = uint32(each)
 	// A split's part of the sum is laid out like c; the bias's gradient follows
 	// the weight's, so it needs parts even where there is one.
-	words := g.C.Len()
+	elements := g.C.Len() * Precision(g.FormatC).PerWord()
+	words := elements
 	gradient := g.op == opBackwardWeight && g.WithBias
 	if g.op == opBackwardWeight {
 		words = m * int(g.OutChannels)
@@ -163,22 +196,26 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		return
 	}
 	parts := r.Temp("parts of a sum", splits*words)
-	call.C, call.SplitPitch = parts, uint32(words)
+	call.C, call.SplitPitch, call.FormatC = parts, uint32(words), uint32(FP32)
 	call.Accumulate, call.Relu = false, false
-	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels}
+	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels, FormatY: g.FormatC}
 	call.Bias = engine.Buffer{}
 	if !gradient {
 		call.WithBias = false
 	}
 	call.record(r, t, engine.Groups(columns, rows, int(g.Groups)*splits))
 	if g.op != opBackwardWeight {
-		sum.Count = uint32(g.C.Len())
+		sum.Count = uint32(elements)
 		sum.Row, sum.Used = g.YPitch, g.OutHeight*g.OutWidth*g.OutChannels
 		if g.op == opBackwardInput {
 			sum.Row, sum.Used = g.XPitch, g.Height*g.Width*g.Channels
 		}
 		sum.WithBias, sum.Bias = g.WithBias, g.Bias
-		reduceKernel.Record(r, engine.Threads(g.C.Len()), sum)
+		threads := elements
+		if g.FormatC != uint32(FP32) {
+			threads /= 4
+		}
+		reduceKernel.Record(r, engine.Threads(threads), sum)
 		return
 	}
 	taps := m
@@ -201,14 +238,7 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
 	}
-	call := gemmMatrix{gemmTile: c, MatrixM: uint32(t.MatrixM), MatrixN: uint32(t.MatrixN), MatrixK: uint32(t.MatrixK), Subgroup: uint32(t.Subgroup), ScaleA: 1, ScaleB: 1}
-	switch c.op {
-	case opBackwardInput:
-		call.ScaleA = gradientScale
-	case opBackwardWeight:
-		call.ScaleB = gradientScale
-	}
-	gemmMatrixKernels[c.op].Record(r, grid, call)
+	gemmMatrixKernels[c.op].Record(r, grid, gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)})
 }
 
 // recordBiasGradient sums dy over examples and pixels: at once where an example is
@@ -216,13 +246,13 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 func (g *gemmShape) recordBiasGradient(r *engine.Recording) {
 	pixels := g.OutHeight * g.OutWidth
 	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Row: g.OutChannels, Used: g.OutChannels, Columns: g.OutChannels,
-		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate}
+		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate, FormatX: g.FormatB}
 	if pixels == 1 {
 		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
 		return
 	}
 	for n := range int(g.Batch) {
-		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, int(g.YPitch)), pixels, g.OutChannels
+		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, Precision(g.FormatB).Words(int(g.YPitch))), pixels, g.OutChannels
 		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
 		sum.Accumulate = true
 	}
@@ -233,36 +263,61 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 // gemmLayer is the geometry of a whole layer; its calls are cut where a device's
 // limits ask for it.
 type gemmLayer struct {
-	shape gemmShape // of the whole batch, without buffers and Op
-	words int       // of the weight
-	rows  int       // of the weight, in units that it may be cut at
-	unit  int       // words of the weight in a row
-	// part restricts a shape to rows [first, last), and says how many words
+	shape     gemmShape // of the whole batch, without buffers and Op
+	precision Precision // of x, y and their gradients, and of the weight that products read
+	elements  int       // of the weight
+	rows      int       // of the weight, in units that it may be cut at
+	unit      int       // elements of the weight in a row
+	// part restricts a shape to rows [first, last), and says how many elements
 	// further its input begins.
-	part func(g *gemmShape, first, last int) (xWords int)
+	part func(g *gemmShape, first, last int) (skip int)
 }
 
 // part is a range of a layer's weight that one call may bind.
 type part struct {
-	first, words int // of the weight buffer
-	rows         [2]int
+	first, elements int // of the weight
+	rows            [2]int
+}
+
+// weight is the part of the copy that products read.
+func (l *gemmLayer) weight(s *Slots[engine.Buffer], p part) engine.Buffer {
+	return s.weight().Slice(p.first/l.precision.PerWord(), l.precision.Words(p.elements))
+}
+
+// weight is what products read: the parameter itself in float32.
+func (s *Slots[T]) weight() T {
+	if s.Precision == FP32 {
+		return s.Params[0]
+	}
+	return s.Half
+}
+
+func (l *gemmLayer) pitchWords(elements uint32) int { return int(elements) / l.precision.PerWord() }
+
+// outputs are the format and the words per example of y.
+func (l *gemmLayer) outputs(s *Slots[engine.Buffer]) (format Precision, elements, words int) {
+	if s.FloatY {
+		pitch := FP32.Pitch(s.Plan.Out)
+		return FP32, pitch, pitch
+	}
+	return l.precision, int(l.shape.YPitch), l.pitchWords(l.shape.YPitch)
 }
 
 // parts cuts the weight where it is longer than the device may bind. A cut
 // falls where buffers may begin.
 func (l *gemmLayer) parts(r *engine.Recording) []part {
 	most := r.MaxWords() / l.unit
-	if l.words <= r.MaxWords() {
-		return []part{{0, l.words, [2]int{0, l.rows}}}
+	if l.elements <= r.MaxWords() {
+		return []part{{0, l.elements, [2]int{0, l.rows}}}
 	}
 	step := max(most, 1)
-	for step > 1 && step*l.unit%exampleAlign != 0 {
+	for step > 1 && step*l.unit%l.precision.align() != 0 {
 		step--
 	}
 	var parts []part
 	for first := 0; first < l.rows; first += step {
 		last := min(first+step, l.rows)
-		parts = append(parts, part{first * l.unit, min(last*l.unit, l.words) - first*l.unit, [2]int{first, last}})
+		parts = append(parts, part{first * l.unit, min(last*l.unit, l.elements) - first*l.unit, [2]int{first, last}})
 	}
 	return parts
 }
@@ -320,22 +375,33 @@ func skip(b engine.Buffer, words int) engine.Buffer { return b.Slice(words, b.Le
 func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	t := tuning(r, s)
 	parts := l.parts(r)
+	format, yPitch, yWords := l.outputs(s)
 	for _, at := range l.slices(r, opForward, t) {
+		var products []gemmShape
+		y := examples(s.Y, at, yWords)
 		for i, p := range parts {
-			g := l.shape
-			g.op, g.Batch = opForward, uint32(at[1]-at[0])
-			g.A = examples(s.X, at, int(g.XPitch))
-			g.C = examples(s.Y, at, int(g.YPitch))
-			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1]))
-			g.B = s.Params[0].Slice(p.first, p.words)
+			g := l.operands(opForward, at, l.precision, l.precision, format)
+			g.YPitch = uint32(yPitch)
+			g.A, g.C = examples(s.X, at, l.pitchWords(g.XPitch)), y
+			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
+			g.B = l.weight(s, p)
 			g.Accumulate = i > 0
 			if i == 0 {
 				g.WithBias, g.Bias = true, s.Params[1]
 			}
 			g.Relu = s.WithReLU && i == len(parts)-1
-			g.record(r, s.Choices.of(&g, t))
+			products = append(products, g)
 		}
+		recordHalf(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
+}
+
+// operands is the shape of a product of some of the batch's examples.
+func (l *gemmLayer) operands(op gemmOp, at [2]int, a, b, c Precision) gemmShape {
+	g := l.shape
+	g.op, g.Batch = op, uint32(at[1]-at[0])
+	g.FormatA, g.FormatB, g.FormatC = uint32(a), uint32(b), uint32(c)
+	return g
 }
 
 func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
@@ -344,12 +410,11 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	if len(s.Grads) > 0 {
 		for n, at := range l.slices(r, opBackwardWeight, t) {
 			for i, p := range parts {
-				g := l.shape
-				g.op, g.Batch = opBackwardWeight, uint32(at[1]-at[0])
-				g.A = examples(s.X, at, int(g.XPitch))
-				g.B = examples(s.DY, at, int(g.YPitch))
-				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1]))
-				g.C = s.Grads[0].Slice(p.first, p.words)
+				g := l.operands(opBackwardWeight, at, l.precision, l.precision, FP32)
+				g.A = examples(s.X, at, l.pitchWords(g.XPitch))
+				g.B = examples(s.DY, at, l.pitchWords(g.YPitch))
+				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
+				g.C = s.Grads[0].Slice(p.first, p.elements)
 				if i == 0 {
 					g.WithBias, g.Bias = true, s.Grads[1]
 				}
@@ -362,18 +427,20 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 		return
 	}
 	for _, at := range l.slices(r, opBackwardInput, t) {
+		var products []gemmShape
+		dx := examples(s.DX, at, l.pitchWords(l.shape.XPitch))
 		for i, p := range parts {
-			g := l.shape
-			g.op, g.Batch = opBackwardInput, uint32(at[1]-at[0])
-			g.A = examples(s.DY, at, int(g.YPitch))
-			g.C = examples(s.DX, at, int(g.XPitch))
-			g.C = skip(g.C, l.part(&g, p.rows[0], p.rows[1]))
-			g.B = s.Params[0].Slice(p.first, p.words)
+			g := l.operands(opBackwardInput, at, l.precision, l.precision, l.precision)
+			g.A = examples(s.DY, at, l.pitchWords(g.YPitch))
+			g.skipC = l.part(&g, p.rows[0], p.rows[1]) / l.precision.PerWord()
+			g.C = skip(dx, g.skipC)
+			g.B = l.weight(s, p)
 			// Rows of a convolution's kernel add to the same inputs; parts of a
 			// fully connected layer's input are apart.
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
-			g.record(r, s.Choices.of(&g, t))
+			products = append(products, g)
 		}
+		recordHalf(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 
@@ -385,11 +452,12 @@ func (l Conv) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 			OutHeight: uint32(out.H), OutWidth: uint32(out.W), OutChannels: uint32(out.C),
 			KernelH: uint32(l.KernelH), KernelW: uint32(l.KernelW), Stride: uint32(l.Stride),
 			PadH: int32(l.Pad), PadW: int32(l.Pad), Groups: uint32(l.groups()),
-			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()), matrices: s.Matrices,
+			XPitch: uint32(s.Precision.elementPitch(in)), YPitch: uint32(s.Precision.elementPitch(out)),
 		},
-		words: s.Plan.Params[0].Len(),
-		rows:  l.KernelH,
-		unit:  l.KernelW * (in.C / l.groups()) * l.Out,
+		precision: s.Precision,
+		elements:  s.Plan.Params[0].Len(),
+		rows:      l.KernelH,
+		unit:      l.KernelW * (in.C / l.groups()) * l.Out,
 		part: func(g *gemmShape, first, last int) int {
 			g.KernelH = uint32(last - first)
 			g.PadH -= int32(first)
@@ -400,19 +468,21 @@ func (l Conv) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 
 func (l Linear) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 	in, out := s.Plan.In, s.Plan.Out
+	align := s.Precision.align()
 	return &gemmLayer{
 		shape: gemmShape{
 			Batch: uint32(s.Batch), Height: 1, Width: 1, Channels: uint32(in.Len()),
 			OutHeight: 1, OutWidth: 1, OutChannels: uint32(l.Out),
 			KernelH: 1, KernelW: 1, Stride: 1, Groups: 1,
-			XPitch: uint32(in.Pitch()), YPitch: uint32(out.Pitch()), matrices: s.Matrices,
+			XPitch: uint32(s.Precision.elementPitch(in)), YPitch: uint32(s.Precision.elementPitch(out)),
 		},
-		words: s.Plan.Params[0].Len(),
-		rows:  ceilDiv(in.Len(), exampleAlign), // the input is cut where buffers may begin
-		unit:  exampleAlign * l.Out,
+		precision: s.Precision,
+		elements:  s.Plan.Params[0].Len(),
+		rows:      ceilDiv(in.Len(), align), // the input is cut where buffers may begin
+		unit:      align * l.Out,
 		part: func(g *gemmShape, first, last int) int {
-			g.Channels = uint32(min(last*exampleAlign, in.Len()) - first*exampleAlign)
-			return first * exampleAlign
+			g.Channels = uint32(min(last*align, in.Len()) - first*align)
+			return first * align
 		},
 	}
 }

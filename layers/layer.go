@@ -88,14 +88,17 @@ type Slots[T any] struct {
 	Accumulate bool
 	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
 	WithReLU bool
+	// Precision is how X, Y and their gradients are stored, FloatY that Y alone is
+	// float32: the logits (device only; conv and linear).
+	Precision Precision
+	FloatY    bool
+	// Half is the weight in Precision, where that is not FP32 (device only).
+	Half T
 	// Tuning overrides the device's row of the tuning table (device only).
 	Tuning *Tuning
 	// Choices are the tunings of single products, where others than the table's
 	// were found to be faster (device only).
 	Choices Choices
-	// Matrices lets matrix products round their operands to fp16, where the device
-	// has units for that (device only).
-	Matrices bool
 }
 
 // Step is what changes from one training step to the next.

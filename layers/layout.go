@@ -5,20 +5,42 @@ package layers
 // Vulkan lets a device ask for.
 const exampleAlign = 64
 
-// Pitch is the number of words from one example to the next on a device: Len
-// rounded up to a multiple of 64.
-func (s Shape) Pitch() int {
-	return (s.Len() + exampleAlign - 1) / exampleAlign * exampleAlign
-}
+// Pitch is the number of words from one example to the next on a device in
+// float32: Len rounded up to a multiple of 64.
+func (s Shape) Pitch() int { return FP32.Pitch(s) }
 
 // PackExamples copies pictures from the host's layout, src [batch, C, H, W], to
 // the device's, dst [batch][H, W, C] with s.Pitch() words per example. The words
 // between examples become zero.
 func PackExamples(dst, src []float32, batch int, s Shape) {
+	packExamples(dst, src, batch, s, s.Pitch())
+}
+
+// PackExamples is the same in the precision's words, p.Pitch(s) per example.
+func (p Precision) PackExamples(src []float32, batch int, s Shape) []uint32 {
+	pitch := p.elementPitch(s)
+	elements := make([]float32, batch*pitch)
+	packExamples(elements, src, batch, s, pitch)
+	words := make([]uint32, batch*p.Pitch(s))
+	p.Pack(words, elements)
+	return words
+}
+
+// UnpackExamples undoes Precision.PackExamples.
+func (p Precision) UnpackExamples(words []uint32, batch int, s Shape) []float32 {
+	pitch := p.elementPitch(s)
+	elements := make([]float32, batch*pitch)
+	p.Unpack(elements, words)
+	out := make([]float32, batch*s.Len())
+	unpackExamples(out, elements, batch, s, pitch)
+	return out
+}
+
+func packExamples(dst, src []float32, batch int, s Shape, pitch int) {
 	places := s.H * s.W
 	parallel(batch, func(first, last int) {
 		for b := first; b < last; b++ {
-			to, from := dst[b*s.Pitch():][:s.Pitch()], src[b*s.Len():][:s.Len()]
+			to, from := dst[b*pitch:][:pitch], src[b*s.Len():][:s.Len()]
 			for c := range s.C {
 				for i, v := range from[c*places:][:places] {
 					to[i*s.C+c] = v
@@ -32,10 +54,14 @@ func PackExamples(dst, src []float32, batch int, s Shape) {
 // UnpackExamples undoes PackExamples: dst is [batch, C, H, W], src [batch][H, W,
 // C] with s.Pitch() words per example.
 func UnpackExamples(dst, src []float32, batch int, s Shape) {
+	unpackExamples(dst, src, batch, s, s.Pitch())
+}
+
+func unpackExamples(dst, src []float32, batch int, s Shape, pitch int) {
 	places := s.H * s.W
 	parallel(batch, func(first, last int) {
 		for b := first; b < last; b++ {
-			to, from := dst[b*s.Len():][:s.Len()], src[b*s.Pitch():][:s.Pitch()]
+			to, from := dst[b*s.Len():][:s.Len()], src[b*pitch:][:pitch]
 			for c := range s.C {
 				for i := range places {
 					to[c*places+i] = from[i*s.C+c]

@@ -135,31 +135,28 @@ type lrn struct {
 	K, Alpha, Beta           float32
 	Radius, Channels, Groups uint32
 	Backward, Quads, Beta075 bool
+	Format                   uint32 // Precision
 }
 
 var lrnKernel = engine.Declare[lrn]("lrn")
 
 func (l LRN) record(r *engine.Recording, s *Slots[engine.Buffer], dy, y engine.Buffer, backward bool) {
 	in := s.Plan.In
-	pitch, group := in.Pitch(), in.C/l.groups()
-	threads := in.H * in.W * in.C
+	pitch, group := s.Precision.Pitch(in), in.C/l.groups()
 	quads := group%4 == 0 && l.Size/2 <= 2
-	if quads {
-		threads /= 4
-	}
 	for _, at := range batchSlices(r, s.Batch, pitch) {
 		n := at[1] - at[0]
 		args := lrn{
 			X: examples(s.X, at, pitch), Y: examples(y, at, pitch),
-			Batch: uint32(n), Pixels: uint32(in.H * in.W), Pitch: uint32(pitch),
+			Batch: uint32(n), Pixels: uint32(in.H * in.W), Pitch: uint32(s.Precision.elementPitch(in)),
 			K: l.K, Alpha: float32(l.alpha()), Beta: l.Beta,
 			Radius: uint32(l.Size / 2), Channels: uint32(in.C), Groups: uint32(l.groups()),
-			Backward: backward, Quads: quads, Beta075: l.Beta == 0.75,
+			Backward: backward, Quads: quads, Beta075: l.Beta == 0.75, Format: uint32(s.Precision),
 		}
 		if backward {
 			args.DY = examples(dy, at, pitch)
 		}
-		lrnKernel.Record(r, engine.Threads(n*threads), args)
+		lrnKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), args)
 	}
 }
 

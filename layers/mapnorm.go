@@ -108,27 +108,29 @@ func (l MapNorm) BackwardCPU(s *Slots[[]float32]) {
 type mapnorm struct {
 	X, DY, Y, S                           engine.Buffer
 	Batch, Height, Width, Channels, Pitch uint32
+	KeepPitch                             uint32
 	Radius                                int32
 	K, Alpha, Beta                        float32
 	Backward                              bool
+	Format                                uint32 // Precision
 }
 
 var mapnormKernel = engine.Declare[mapnorm]("mapnorm")
 
 func (l MapNorm) record(r *engine.Recording, s *Slots[engine.Buffer], dy, y engine.Buffer, backward bool) {
 	in := s.Plan.In
-	pitch := in.Pitch()
-	for _, at := range batchSlices(r, s.Batch, pitch) {
+	pitch, keep := s.Precision.Pitch(in), s.Plan.KeepPitch()
+	for _, at := range batchSlices(r, s.Batch, max(pitch, keep)) {
 		n := at[1] - at[0]
 		args := mapnorm{
-			X: examples(s.X, at, pitch), Y: examples(y, at, pitch), S: examples(s.Keep, at, pitch),
-			Batch: uint32(n), Height: uint32(in.H), Width: uint32(in.W), Channels: uint32(in.C), Pitch: uint32(pitch),
-			Radius: int32(l.Size / 2), K: l.K, Alpha: float32(l.alpha()), Beta: l.Beta, Backward: backward,
+			X: examples(s.X, at, pitch), Y: examples(y, at, pitch), S: examples(s.Keep, at, keep),
+			Batch: uint32(n), Height: uint32(in.H), Width: uint32(in.W), Channels: uint32(in.C), Pitch: uint32(s.Precision.elementPitch(in)), KeepPitch: uint32(keep),
+			Radius: int32(l.Size / 2), K: l.K, Alpha: float32(l.alpha()), Beta: l.Beta, Backward: backward, Format: uint32(s.Precision),
 		}
 		if backward {
 			args.DY = examples(dy, at, pitch)
 		}
-		mapnormKernel.Record(r, engine.Threads(n*in.Len()), args)
+		mapnormKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), args)
 	}
 }
 

@@ -128,26 +128,27 @@ type maxpool struct {
 	Pad                                                        int32
 	Size, Stride, Channels, Height, Width, OutHeight, OutWidth uint32
 	Backward, Quads                                            bool
+	Format                                                     uint32 // Precision
 }
 
 var maxpoolKernel = engine.Declare[maxpool]("maxpool")
 
 func (l MaxPool) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engine.Buffer, backward bool) {
 	in, out := s.Plan.In, s.Plan.Out
-	xPitch, yPitch, keep := in.Pitch(), out.Pitch(), s.Plan.KeepPitch()
-	threads := (in.C + 3) / 4 * out.H * out.W
+	keep := s.Plan.KeepPitch()
+	from, to := in, out
 	if backward {
-		xPitch, yPitch = yPitch, xPitch
-		threads = (in.C + 3) / 4 * in.H * in.W
+		from, to = out, in
 	}
+	xPitch, yPitch := s.Precision.Pitch(from), s.Precision.Pitch(to)
 	for _, at := range batchSlices(r, s.Batch, max(xPitch, yPitch, keep)) {
 		n := at[1] - at[0]
-		maxpoolKernel.Record(r, engine.Threads(n*threads), maxpool{
+		maxpoolKernel.Record(r, engine.Threads(n*ceilDiv(to.Len(), 4)), maxpool{
 			X: examples(x, at, xPitch), Y: examples(y, at, yPitch), Winner: examples(s.Keep, at, keep),
-			Batch: uint32(n), XPitch: uint32(xPitch), YPitch: uint32(yPitch), KeepPitch: uint32(keep), Pad: int32(l.Pad),
+			Batch: uint32(n), XPitch: uint32(s.Precision.elementPitch(from)), YPitch: uint32(s.Precision.elementPitch(to)), KeepPitch: uint32(keep), Pad: int32(l.Pad),
 			Size: uint32(l.Size), Stride: uint32(l.Stride), Channels: uint32(in.C),
 			Height: uint32(in.H), Width: uint32(in.W), OutHeight: uint32(out.H), OutWidth: uint32(out.W),
-			Backward: backward, Quads: in.C%4 == 0,
+			Backward: backward, Quads: in.C%4 == 0, Format: uint32(s.Precision),
 		})
 	}
 }

@@ -53,16 +53,17 @@ type relu struct {
 	X, DY, Y engine.Buffer
 	Quads    uint32
 	Backward bool
+	Format   uint32 // Precision
 }
 
 var reluKernel = engine.Declare[relu]("relu")
 
 // Forward records the layer. X and Y may be the same.
 func (ReLU) Forward(r *engine.Recording, s *Slots[engine.Buffer]) {
-	pitch := s.Plan.In.Pitch()
+	pitch, format := s.Precision.Pitch(s.Plan.In), s.Precision
 	for _, at := range batchSlices(r, s.Batch, pitch) {
-		quads := (at[1] - at[0]) * pitch / 4
-		reluKernel.Record(r, engine.Threads(quads), relu{X: examples(s.X, at, pitch), Y: examples(s.Y, at, pitch), Quads: uint32(quads)})
+		quads := (at[1] - at[0]) * pitch * format.PerWord() / 4
+		reluKernel.Record(r, engine.Threads(quads), relu{X: examples(s.X, at, pitch), Y: examples(s.Y, at, pitch), Quads: uint32(quads), Format: uint32(format)})
 	}
 }
 
@@ -71,10 +72,10 @@ func (ReLU) Backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	if s.NoDX {
 		return
 	}
-	pitch := s.Plan.In.Pitch()
+	pitch, format := s.Precision.Pitch(s.Plan.In), s.Precision
 	for _, at := range batchSlices(r, s.Batch, pitch) {
-		quads := (at[1] - at[0]) * pitch / 4
+		quads := (at[1] - at[0]) * pitch * format.PerWord() / 4
 		reluKernel.Record(r, engine.Threads(quads), relu{X: examples(s.Y, at, pitch), DY: examples(s.DY, at, pitch), Y: examples(s.DX, at, pitch),
-			Quads: uint32(quads), Backward: true})
+			Quads: uint32(quads), Backward: true, Format: uint32(format)})
 	}
 }

@@ -65,17 +65,20 @@ func softmaxLoss(scores []float32, label int, scale float32, gradient []float32)
 
 type softmax struct {
 	X, Labels, Loss, Rank, DX, Step engine.Buffer
-	Classes, Pitch                  uint32
+	Classes, Pitch, DXPitch         uint32
 	WithGradient                    bool
+	Format                          uint32 // Precision of DX
 }
 
 var softmaxKernel = engine.Declare[softmax]("softmax")
 
-// SoftmaxLoss records softmax with cross-entropy for a batch of logits, each
-// example at a multiple of pitch words: loss and rank per example as
-// SoftmaxLossCPU defines them, and the gradient dlogits (if it is a buffer)
-// times the step's gradient scale.
-func SoftmaxLoss(r *engine.Recording, logits, labels, loss, rank, dlogits, step engine.Buffer, batch, classes, pitch int) {
+// SoftmaxLoss records softmax with cross-entropy for a batch of logits in
+// float32: loss and rank per example as SoftmaxLossCPU defines them, and the
+// gradient dlogits (if it is a buffer) in the precision, times the step's gradient
+// scale.
+func SoftmaxLoss(r *engine.Recording, logits, labels, loss, rank, dlogits, step engine.Buffer, batch, classes int, precision Precision) {
+	shape := Shape{C: classes, H: 1, W: 1}
 	softmaxKernel.Record(r, engine.Groups(batch, 1, 1), softmax{X: logits, Labels: labels, Loss: loss, Rank: rank, DX: dlogits, Step: step,
-		Classes: uint32(classes), Pitch: uint32(pitch), WithGradient: !dlogits.IsZero()})
+		Classes: uint32(classes), Pitch: uint32(shape.Pitch()), DXPitch: uint32(precision.elementPitch(shape)),
+		WithGradient: !dlogits.IsZero(), Format: uint32(precision)})
 }

@@ -6,7 +6,9 @@ layout(local_size_x_id = 0) in;
 #include "include/index.glsl"
 layout(binding = 0) readonly buffer Pixels { uint pixels[]; };         // RGB bytes, each picture at a whole word
 layout(binding = 1) readonly buffer Transforms { float transforms[]; }; // per picture: 3 × 3 and 4 × 4, by columns
-layout(binding = 2) writeonly buffer Y { float y[]; };
+layout(constant_id = 3) const uint FORMAT = 0;
+#include "include/storage.glsl"
+WRITES(2, Y, y, FORMAT)
 layout(push_constant) uniform Args { uint batch, first, size, stored, pixels_pitch, y_pitch; };
 
 const uint TRANSFORM = 25;
@@ -22,22 +24,16 @@ vec3 texel(uint base, int row, int column) {
   return vec3(three & 255, three >> 8 & 255, three >> 16 & 255);
 }
 
-void main() {
-  uint i = thread_index();
-  if (i >= batch * size * size) return;
-  uint n = i / (size * size), p = i % (size * size);
+// colour is pixel p of picture n.
+vec3 colour(uint n, uint p) {
   float column = float(p % size), row = float(p / size);
   uint t = (first + n) * TRANSFORM;
   float u = transforms[t] * column + transforms[t + 3] * row + transforms[t + 6];
   float v = transforms[t + 1] * column + transforms[t + 4] * row + transforms[t + 7];
   float w = transforms[t + 2] * column + transforms[t + 5] * row + transforms[t + 8];
   if (w != 1.0) { u /= w; v /= w; } // keeps whole-pixel crops exact where division is not
-  uint at = n * y_pitch + p * 3;
   float edge = float(stored) - 0.5;
-  if (!(u >= -0.5 && u < edge && v >= -0.5 && v < edge)) {
-    y[at] = 0.0; y[at + 1] = 0.0; y[at + 2] = 0.0;
-    return;
-  }
+  if (!(u >= -0.5 && u < edge && v >= -0.5 && v < edge)) return vec3(0);
   int x0 = int(floor(u)), y0 = int(floor(v));
   float fx = u - floor(u), fy = v - floor(v);
   uint base = n * pixels_pitch;
@@ -45,6 +41,21 @@ void main() {
   vec3 bottom = mix(texel(base, y0 + 1, x0), texel(base, y0 + 1, x0 + 1), fx);
   vec3 rgb = mix(top, bottom, fy);
   t += 9;
+  vec3 result;
   for (uint c = 0; c < 3; c++)
-    y[at + c] = transforms[t + c] * rgb.r + transforms[t + 4 + c] * rgb.g + transforms[t + 8 + c] * rgb.b + transforms[t + 12 + c];
+    result[c] = transforms[t + c] * rgb.r + transforms[t + 4 + c] * rgb.g + transforms[t + 8 + c] * rgb.b + transforms[t + 12 + c];
+  return result;
+}
+
+void main() { // four pixels, which are three quads of elements
+  const uint count = size * size, each = (count + 3) / 4;
+  uint i = thread_index();
+  if (i >= batch * each) return;
+  uint n = i / each, p = i % each * 4;
+  vec3 c[4];
+  for (uint j = 0; j < 4; j++) c[j] = p + j < count ? colour(n, p + j) : vec3(0);
+  uint at = n * y_pitch + p * 3, left = (count - p) * 3;
+  store_y4(at, vec4(c[0], c[1].r));
+  if (left > 4) store_y4(at + 4, vec4(c[1].gb, c[2].rg));
+  if (left > 8) store_y4(at + 8, vec4(c[2].b, c[3]));
 }

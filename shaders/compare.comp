@@ -4,8 +4,10 @@
 
 layout(local_size_x_id = 0) in;
 #include "include/index.glsl"
-layout(binding = 0) readonly buffer X { float x[]; };
-layout(binding = 1) readonly buffer Y { float y[]; };
+layout(constant_id = 3) const uint FORMAT = 0;
+#include "include/storage.glsl"
+READS(0, X, x, FORMAT)
+READS(1, Y, y, FORMAT)
 layout(binding = 2) buffer Found { uint difference, size; }; // the bits of floats, which for positive ones are ordered like them
 layout(push_constant) uniform Args { uint count, each; float unset; };
 
@@ -15,10 +17,11 @@ void main() {
   uint first = thread_index() * each;
   uint d = 0, s = 0;
   for (uint i = first; i < min(first + each, count); i++) {
-    if (x[i] == unset && y[i] == unset) continue;
-    uint apart = floatBitsToUint(abs(x[i] - y[i]));
+    float a = load_x(i), b = load_y(i);
+    if (a == unset && b == unset) continue;
+    uint apart = floatBitsToUint(abs(a - b));
     d = max(d, apart > INFINITE ? INFINITE : apart);
-    s = max(s, floatBitsToUint(abs(y[i])));
+    s = max(s, floatBitsToUint(abs(b)));
   }
   if (first >= count) return;
   atomicMax(difference, d);

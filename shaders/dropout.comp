@@ -6,21 +6,32 @@
 
 layout(local_size_x_id = 0) in;
 #include "include/index.glsl"
-layout(binding = 0) readonly buffer X { float x[]; };
-layout(binding = 1) writeonly buffer Y { float y[]; };
+layout(constant_id = 3) const uint FORMAT = 0;
+#include "include/storage.glsl"
+READS(0, X, x, FORMAT)
+WRITES(1, Y, y, FORMAT)
 STEP_BUFFER(2);
 layout(push_constant) uniform Args { uint batch, first, pixels, channels, pitch, stream; float p, factor; uint masked; };
 
+uvec4 words(uint n, uint quad) { return philox(uvec4(quad, stream, step_count, first + n), uvec2(seed_low, seed_high)); }
+
 void main() {
+  const uint elements = pixels * channels, quads = (elements + 3) / 4;
   uint i = thread_index();
-  if (i >= batch * pixels * channels) return;
-  uint c = i % channels, pixel = i / channels, n = pixel / pixels, at = n * pitch + pixel % pixels * channels + c;
-  float keep = factor;
+  if (i >= batch * quads) return;
+  uint n = i / quads, place = i % quads * 4, at = n * pitch + place;
+  vec4 keep = vec4(factor);
   if (masked != 0) {
-    uint e = c * pixels + pixel % pixels; // the element's place in [channel][row][column]
-    uvec4 words = philox(uvec4(e >> 2, stream, step_count, first + n), uvec2(seed_low, seed_high));
-    uint word = (e & 3) == 0 ? words.x : (e & 3) == 1 ? words.y : (e & 3) == 2 ? words.z : words.w;
-    if (float(word >> 8) * (1.0 / 16777216.0) < p) keep = 0.0;
+    uvec4 w = words(n, place >> 2);
+    if (pixels != 1) {
+      for (uint j = 0; j < 4; j++) {
+        uint e = (place + j) % channels * pixels + (place + j) / channels; // the element's place in [channel][row][column]
+        w[j] = words(n, e >> 2)[e & 3];
+      }
+    }
+    keep = mix(keep, vec4(0), lessThan(vec4(w >> 8) * (1.0 / 16777216.0), vec4(p)));
   }
-  y[at] = keep == 0.0 ? 0.0 : x[at] * keep;
+  vec4 v = load_x4(at);
+  for (uint j = 0; j < 4; j++) v[j] = keep[j] == 0.0 || place + j >= elements ? 0.0 : v[j] * keep[j];
+  store_y4(at, v);
 }

@@ -58,16 +58,16 @@ vec4 load_a4(bool ok, uint at) {
   return ok ? v : vec4(0);
 }
 float load_a(bool ok, uint at) {
-  float v = a[ok ? at : 0u];
+  float v = load_a(ok ? at : 0u);
   return ok ? v : 0.0;
 }
 vec4 load_b4(bool ok, uint at, uint left) {
   if (QUADS_B) return quad_b(ok ? at : 0u);
   vec4 v;
-  v.x = b[ok ? at : 0u];
-  v.y = b[ok && left > 1 ? at + 1 : 0u];
-  v.z = b[ok && left > 2 ? at + 2 : 0u];
-  v.w = b[ok && left > 3 ? at + 3 : 0u];
+  v.x = load_b(ok ? at : 0u);
+  v.y = load_b(ok && left > 1 ? at + 1 : 0u);
+  v.z = load_b(ok && left > 2 ? at + 2 : 0u);
+  v.w = load_b(ok && left > 3 ? at + 3 : 0u);
   return v;
 }
 
@@ -181,15 +181,15 @@ void main() {
 #define B_SCALAR(J) { \
         uint at = ((r * kernel_w + s) * in_g) * out_channels + group * out_g + i; \
         bool ok = k + J < K; \
-        b0[J].x = b[ok && left0 > 0 ? at + n0 * out_channels : 0u]; \
-        b0[J].y = b[ok && left0 > 1 ? at + (n0 + 1) * out_channels : 0u]; \
-        b0[J].z = b[ok && left0 > 2 ? at + (n0 + 2) * out_channels : 0u]; \
-        b0[J].w = b[ok && left0 > 3 ? at + (n0 + 3) * out_channels : 0u]; \
+        b0[J].x = load_b(ok && left0 > 0 ? at + n0 * out_channels : 0u); \
+        b0[J].y = load_b(ok && left0 > 1 ? at + (n0 + 1) * out_channels : 0u); \
+        b0[J].z = load_b(ok && left0 > 2 ? at + (n0 + 2) * out_channels : 0u); \
+        b0[J].w = load_b(ok && left0 > 3 ? at + (n0 + 3) * out_channels : 0u); \
         if (WIDE) { \
-          b1[J].x = b[ok && left1 > 0 ? at + n1 * out_channels : 0u]; \
-          b1[J].y = b[ok && left1 > 1 ? at + (n1 + 1) * out_channels : 0u]; \
-          b1[J].z = b[ok && left1 > 2 ? at + (n1 + 2) * out_channels : 0u]; \
-          b1[J].w = b[ok && left1 > 3 ? at + (n1 + 3) * out_channels : 0u]; \
+          b1[J].x = load_b(ok && left1 > 0 ? at + n1 * out_channels : 0u); \
+          b1[J].y = load_b(ok && left1 > 1 ? at + (n1 + 1) * out_channels : 0u); \
+          b1[J].z = load_b(ok && left1 > 2 ? at + (n1 + 2) * out_channels : 0u); \
+          b1[J].w = load_b(ok && left1 > 3 ? at + (n1 + 3) * out_channels : 0u); \
         } \
       }
 #if OP == FORWARD

@@ -1,11 +1,10 @@
-// c[m][n] (+)= Σ_k half(scale_a·a[m][k]) · half(scale_b·b[k][n]) / (scale_a·scale_b) (+ bias[n]) on matrix units, each workgroup a TILE_M × TILE_N tile; see include/gemm.glsl.
+// c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]) on matrix units, each workgroup a TILE_M × TILE_N tile; see include/gemm.glsl.
 // variant gemm_matrix_forward: -DOP=FORWARD
 // variant gemm_matrix_backward_input: -DOP=BACKWARD_INPUT
 // variant gemm_matrix_backward_weight: -DOP=BACKWARD_WEIGHT
 // requires newer glslc
-// For devices with VK_KHR_cooperative_matrix. Operands are rounded to fp16 on their
-// way to shared memory, sums are float32. Gradients are scaled by a power of two,
-// so that small ones are not lost in fp16. Loading is that of gemm_tiles.comp.
+// For operands in fp16 on devices with VK_KHR_cooperative_matrix; sums are float32.
+// Loading is that of gemm_tiles.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -45,7 +44,6 @@ layout(push_constant) uniform Args {
   uint x_pitch, y_pitch;
   uint accumulate, with_bias, relu;
   uint split_k, split_pitch; // k of one split, a multiple of TILE_K; words of c from split to split
-  float scale_a, scale_b;
 };
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
@@ -210,8 +208,6 @@ void load(uint n0, uint k0) {
 // The gradient of the bias is one more row of a, all ones, and of c.
 bool ones(uint m) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0; }
 
-f16vec4 half4(vec4 v) { return f16vec4(clamp(v, vec4(-65504), vec4(65504))); }
-
 // store puts what load fetched into one of the two tiles of each operand.
 void store(uint tile, uint m0, uint k0) {
   [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
@@ -219,15 +215,15 @@ void store(uint tile, uint m0, uint k0) {
       const uint at = (tile * ROWS_A + across_a(j)) * STEP_A + along_a(j) / 4;
 #if OP == BACKWARD_WEIGHT
       const bool one = ones(m0 + along_a(j));
-      if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 / scale_a : 0.0;
+      if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 : 0.0;
 #endif
-      if (QUADS_A) tile_a[at] = half4(scale_a * next_a[j]); else tile_a[at][along_a(j) % 4] = half4(scale_a * next_a[j]).x;
+      if (QUADS_A) tile_a[at] = f16vec4(next_a[j]); else tile_a[at][along_a(j) % 4] = float16_t(next_a[j].x);
     }
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
     if (in_b(j)) {
       const uint at = (tile * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
-      if (QUADS_B) tile_b[at] = half4(scale_b * next_b[j]); else tile_b[at][along_b(j) % 4] = half4(scale_b * next_b[j]).x;
+      if (QUADS_B) tile_b[at] = f16vec4(next_b[j]); else tile_b[at][along_b(j) % 4] = float16_t(next_b[j].x);
     }
   }
 }
@@ -289,7 +285,6 @@ void main() {
   // compilers give up and put the sums into memory.
   const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
   const uint mine = gl_SubgroupID * (MATRIX_M * MATRIX_N / 4);
-  const float unscale = 1.0 / (scale_a * scale_b);
   [[dont_unroll]] for (uint i = 0; i < MATRICES_M; i++) {
     [[dont_unroll]] for (uint j = 0; j < MATRICES_N; j++) {
       [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
@@ -299,7 +294,7 @@ void main() {
       for (uint q = gl_SubgroupInvocationID; q < MATRIX_M * MATRIX_N / 4; q += SUBGROUP) {
         const uint m = m0 + my_m + i * MATRIX_M + q / (MATRIX_N / 4), n = n0 + my_n + j * MATRIX_N + q % (MATRIX_N / 4) * 4;
         if (m < rows && n < N) {
-          vec4 v = unscale * result[mine + q];
+          vec4 v = result[mine + q];
 #if OP == FORWARD
           const uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G + split * split_pitch;
           if (with_bias != 0) {

@@ -11,12 +11,11 @@ layout(constant_id = 5) const uint CHANNELS = 1;
 layout(constant_id = 6) const uint GROUPS = 1;
 layout(constant_id = 7) const bool QUADS = false; // a group is whole quads of channels, and RADIUS ≤ 2
 layout(constant_id = 8) const bool BETA_075 = true;
-layout(binding = 0) readonly buffer X { float x[]; };
-layout(binding = 0) readonly buffer X_4 { vec4 x_4[]; };
-layout(binding = 1) readonly buffer DY { float dy[]; };
-layout(binding = 1) readonly buffer DY_4 { vec4 dy_4[]; };
-layout(binding = 2) writeonly buffer Y { float y[]; }; // y; dx
-layout(binding = 2) writeonly buffer Y_4 { vec4 y_4[]; };
+layout(constant_id = 9) const uint FORMAT = 0;
+#include "include/storage.glsl"
+READS(0, X, x, FORMAT)
+READS(1, DY, dy, FORMAT)
+WRITES(2, Y, y, FORMAT) // y; dx
 layout(push_constant) uniform Args { uint batch, pixels, pitch; float k, alpha, beta; };
 
 float power(float s) { // s^-beta
@@ -31,11 +30,11 @@ void quad(uint pixel, uint c) {
   const uint at = pixel + c, in_group = c % GROUP;
   const bool before = in_group > 0, after = in_group + 4 < GROUP;
   float v[12], g[12];
-  vec4 q = before ? x_4[(at - 4) >> 2] : vec4(0);
+  vec4 q = before ? load_x4(at - 4) : vec4(0);
   v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w;
-  q = x_4[at >> 2];
+  q = load_x4(at);
   v[4] = q.x; v[5] = q.y; v[6] = q.z; v[7] = q.w;
-  q = after ? x_4[(at + 4) >> 2] : vec4(0);
+  q = after ? load_x4(at + 4) : vec4(0);
   v[8] = q.x; v[9] = q.y; v[10] = q.z; v[11] = q.w;
   if (!BACKWARD) {
     float r[4];
@@ -44,14 +43,14 @@ void quad(uint pixel, uint c) {
       [[unroll]] for (uint j = 4 + i - RADIUS; j <= 4 + i + RADIUS; j++) sum += v[j] * v[j];
       r[i] = v[4 + i] * power(k + alpha * sum);
     }
-    y_4[at >> 2] = vec4(r[0], r[1], r[2], r[3]);
+    store_y4(at, vec4(r[0], r[1], r[2], r[3]));
     return;
   }
-  q = before ? dy_4[(at - 4) >> 2] : vec4(0);
+  q = before ? load_dy4(at - 4) : vec4(0);
   g[0] = q.x; g[1] = q.y; g[2] = q.z; g[3] = q.w;
-  q = dy_4[at >> 2];
+  q = load_dy4(at);
   g[4] = q.x; g[5] = q.y; g[6] = q.z; g[7] = q.w;
-  q = after ? dy_4[(at + 4) >> 2] : vec4(0);
+  q = after ? load_dy4(at + 4) : vec4(0);
   g[8] = q.x; g[9] = q.y; g[10] = q.z; g[11] = q.w;
   float p[12], t[12];
   [[unroll]] for (uint j = 4 - RADIUS; j < 8 + RADIUS; j++) {
@@ -67,39 +66,44 @@ void quad(uint pixel, uint c) {
     [[unroll]] for (uint j = 4 + i - RADIUS; j <= 4 + i + RADIUS; j++) sum += t[j];
     r[i] = g[4 + i] * p[4 + i] - 2.0 * alpha * beta * v[4 + i] * sum;
   }
-  y_4[at >> 2] = vec4(r[0], r[1], r[2], r[3]);
+  store_y4(at, vec4(r[0], r[1], r[2], r[3]));
 }
 
 // s of channel c of the group that lies in [low, high).
 float scale(uint pixel, int c, int low, int high) {
   float sum = 0.0;
   for (int j = max(low, c - int(RADIUS)); j <= min(high - 1, c + int(RADIUS)); j++) {
-    float v = x[pixel + uint(j)];
+    float v = load_x(pixel + uint(j));
     sum += v * v;
   }
   return k + alpha * sum;
 }
 
-void one(uint pixel, uint c) {
+float one(uint pixel, uint c) {
   const int low = int(c / GROUP * GROUP), high = low + int(GROUP), i = int(c);
-  float s = scale(pixel, i, low, high), v = x[pixel + c];
-  if (!BACKWARD) {
-    y[pixel + c] = v * power(s);
-    return;
-  }
+  float s = scale(pixel, i, low, high), v = load_x(pixel + c);
+  if (!BACKWARD) return v * power(s);
   float sum = 0.0;
   for (int j = max(low, i - int(RADIUS)); j <= min(high - 1, i + int(RADIUS)); j++) {
     float sj = scale(pixel, j, low, high);
-    sum += dy[pixel + uint(j)] * x[pixel + uint(j)] * power(sj) / sj;
+    sum += load_dy(pixel + uint(j)) * load_x(pixel + uint(j)) * power(sj) / sj;
   }
-  y[pixel + c] = dy[pixel + c] * power(s) - 2.0 * alpha * beta * v * sum;
+  return load_dy(pixel + c) * power(s) - 2.0 * alpha * beta * v * sum;
 }
 
 void main() {
-  const uint each = QUADS ? CHANNELS / 4 : CHANNELS;
+  const uint elements = pixels * CHANNELS, quads = (elements + 3) / 4;
   uint i = thread_index();
-  if (i >= batch * pixels * each) return;
-  uint c = i % each, pixel = i / each;
-  uint base = pixel / pixels * pitch + pixel % pixels * CHANNELS;
-  if (QUADS) quad(base, c * 4); else one(base, c);
+  if (i >= batch * quads) return;
+  uint place = i % quads * 4, base = i / quads * pitch;
+  if (QUADS) {
+    quad(base + place / CHANNELS * CHANNELS, place % CHANNELS);
+    return;
+  }
+  vec4 v = vec4(0);
+  for (uint j = 0; j < 4; j++) {
+    uint e = place + j;
+    if (e < elements) v[j] = one(base + e / CHANNELS * CHANNELS, e % CHANNELS);
+  }
+  store_y4(base + place, v);
 }

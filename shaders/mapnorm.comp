@@ -5,32 +5,40 @@
 layout(local_size_x_id = 0) in;
 #include "include/index.glsl"
 layout(constant_id = 3) const bool BACKWARD = false;
-layout(binding = 0) readonly buffer X { float x[]; };
-layout(binding = 1) readonly buffer DY { float dy[]; };
-layout(binding = 2) buffer Y { float y[]; };  // y; dx
-layout(binding = 3) buffer S { float s[]; };  // written forward, read backward
-layout(push_constant) uniform Args { uint batch, height, width, channels, pitch; int radius; float k, alpha, beta; };
+layout(constant_id = 4) const uint FORMAT = 0;
+#include "include/storage.glsl"
+READS(0, X, x, FORMAT)
+READS(1, DY, dy, FORMAT)
+WRITES(2, Y, y, FORMAT) // y; dx
+layout(binding = 3) buffer S { float s[]; }; // written forward, read backward
+layout(push_constant) uniform Args { uint batch, height, width, channels, pitch, keep_pitch; int radius; float k, alpha, beta; };
 
-void main() {
-  uint i = thread_index();
-  if (i >= batch * height * width * channels) return;
-  uint c = i % channels, pixel = i / channels;
-  uint n = pixel / (height * width), p = pixel % (height * width);
+float one(uint base, uint keep, uint e) {
+  uint c = e % channels, p = e / channels;
   int row = int(p / width), column = int(p % width);
-  uint base = n * pitch + c;
   float sum = 0.0;
   for (int v = max(0, row - radius); v <= min(int(height) - 1, row + radius); v++) {
     for (int u = max(0, column - radius); u <= min(int(width) - 1, column + radius); u++) {
-      uint at = base + uint(v * int(width) + u) * channels;
-      sum += BACKWARD ? dy[at] * x[at] * pow(s[at], -beta - 1.0) : x[at] * x[at];
+      uint at = uint(v * int(width) + u) * channels + c;
+      float value = load_x(base + at);
+      sum += BACKWARD ? load_dy(base + at) * value * pow(s[keep + at], -beta - 1.0) : value * value;
     }
   }
-  uint at = base + p * channels;
-  if (BACKWARD) {
-    y[at] = dy[at] * pow(s[at], -beta) - 2.0 * alpha * beta * x[at] * sum;
-  } else {
-    float scale = k + alpha * sum;
-    s[at] = scale;
-    y[at] = x[at] * pow(scale, -beta);
+  float value = load_x(base + e);
+  if (BACKWARD) return load_dy(base + e) * pow(s[keep + e], -beta) - 2.0 * alpha * beta * value * sum;
+  float scale = k + alpha * sum;
+  s[keep + e] = scale;
+  return value * pow(scale, -beta);
+}
+
+void main() {
+  const uint elements = height * width * channels, quads = (elements + 3) / 4;
+  uint i = thread_index();
+  if (i >= batch * quads) return;
+  uint n = i / quads, place = i % quads * 4;
+  vec4 v = vec4(0);
+  for (uint j = 0; j < 4; j++) {
+    if (place + j < elements) v[j] = one(n * pitch, n * keep_pitch, place + j);
   }
+  store_y4(n * pitch + place, v);
 }

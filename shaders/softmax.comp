@@ -9,9 +9,11 @@ layout(binding = 0) readonly buffer X { float x[]; };
 layout(binding = 1) readonly buffer Labels { int labels[]; };
 layout(binding = 2) writeonly buffer Loss { float loss[]; };
 layout(binding = 3) writeonly buffer Rank { uint rank[]; };
-layout(binding = 4) writeonly buffer DX { float dx[]; };
+layout(constant_id = 3) const uint FORMAT = 0; // of dx; logits are float32
+#include "include/storage.glsl"
+WRITES(4, DX, dx, FORMAT)
 STEP_BUFFER(5);
-layout(push_constant) uniform Args { uint classes, pitch, with_gradient; };
+layout(push_constant) uniform Args { uint classes, pitch, dx_pitch, with_gradient; };
 
 shared float largest[LOCAL], sums[LOCAL];
 shared uint above[LOCAL];
@@ -56,9 +58,13 @@ void main() {
   }
   if (with_gradient != 0) {
     float scale = known ? gradient_scale : 0.0;
-    for (uint j = self; j < classes; j += LOCAL) {
-      float p = exp(x[base + j] - top) / sum;
-      dx[base + j] = known ? (p - (int(j) == label ? 1.0 : 0.0)) * scale : 0.0;
+    for (uint j = self * 4; j < classes; j += LOCAL * 4) {
+      vec4 v = vec4(0);
+      for (uint l = 0; l < 4 && j + l < classes; l++) {
+        float p = exp(x[base + j + l] - top) / sum;
+        v[l] = known ? (p - (int(j + l) == label ? 1.0 : 0.0)) * scale : 0.0;
+      }
+      store_dx4(n * dx_pitch + j, v);
     }
   }
 }

@@ -59,6 +59,14 @@ var layerCases = []layerCase{
 // drivers take seconds to build.
 var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true}
 
+func multiplies(l layers.Layer) bool {
+	switch l.(type) {
+	case layers.Conv, layers.Linear:
+		return true
+	}
+	return false
+}
+
 // terms is the number of terms in the longest sum of the layer, forward or
 // backward.
 func (c layerCase) terms(p layers.Plan) float64 {
@@ -86,18 +94,29 @@ func TestLayers(t *testing.T) {
 				tunings = tunings[:1]
 			}
 			for _, tuning := range tunings {
-				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning) })
+				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP32) })
+			}
+			for _, p := range []layers.Precision{layers.FP16, layers.BF16} {
+				if multiplies(c.layer) && !everyTuning[c.name] && (p == layers.BF16 || testing.Short()) {
+					continue // the formats differ in how they are loaded and stored, not in the product
+				}
+				for i, tuning := range tunings {
+					if i > 0 && i < len(tunings)-1 {
+						continue // the device's own row and the one for every device
+					}
+					t.Run(c.name+"/"+tuning.Name+"/"+p.String(), func(t *testing.T) { compareLayer(t, d, c, tuning, p) })
+				}
 			}
 		}
 	})
 }
 
-func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning) {
+func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning, precision layers.Precision) {
 	rng := rand.New(rand.NewPCG(1, uint64(len(c.name))))
 	random := func(n int) []float32 {
 		v := make([]float32, n)
 		for i := range v {
-			v[i] = float32(rng.Float64()*2 - 1)
+			v[i] = precision.Round(float32(rng.Float64()*2 - 1))
 		}
 		return v
 	}
@@ -144,17 +163,23 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 			d.Free(b.all)
 		}
 	}()
-	pack := func(v []float32, s layers.Shape) []float32 {
-		p := make([]float32, c.batch*s.Pitch())
-		layers.PackExamples(p, v, c.batch, s)
-		return p
+	bits := func(words []uint32) []float32 {
+		v := make([]float32, len(words))
+		layers.FP32.Unpack(v, words)
+		return v
+	}
+	pack := func(v []float32, s layers.Shape) []float32 { return bits(precision.PackExamples(v, c.batch, s)) }
+	// The output of a linear layer stands for the logits, which are float32.
+	yFormat := precision
+	if _, linear := c.layer.(layers.Linear); linear {
+		yFormat = layers.FP32
 	}
 	dev := layers.Slots[engine.Buffer]{
-		Batch: c.batch, Plan: plan, Train: true, Stream: 3, Tuning: &tuning,
-		X:  buffer("x", c.batch*plan.In.Pitch(), pack(cpu.X, plan.In)),
-		Y:  buffer("y", c.batch*plan.Out.Pitch(), nil),
-		DX: buffer("dx", c.batch*plan.In.Pitch(), nil),
-		DY: buffer("dy", c.batch*plan.Out.Pitch(), pack(cpu.DY, plan.Out)),
+		Batch: c.batch, Plan: plan, Train: true, Stream: 3, Tuning: &tuning, Precision: precision, FloatY: yFormat != precision,
+		X:  buffer("x", c.batch*precision.Pitch(plan.In), pack(cpu.X, plan.In)),
+		Y:  buffer("y", c.batch*yFormat.Pitch(plan.Out), nil),
+		DX: buffer("dx", c.batch*precision.Pitch(plan.In), nil),
+		DY: buffer("dy", c.batch*precision.Pitch(plan.Out), pack(cpu.DY, plan.Out)),
 	}
 	if plan.KeepWords > 0 {
 		dev.Keep = buffer("keep", c.batch*plan.KeepPitch(), nil)
@@ -163,9 +188,14 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 		packed := make([]float32, p.Len())
 		plan.PackParam(i, packed, cpu.Params[i])
 		dev.Params = append(dev.Params, buffer(p.Name, p.Len(), packed))
+		if i == 0 && precision != layers.FP32 {
+			half := make([]uint32, precision.Words(p.Len()))
+			precision.Pack(half, packed)
+			dev.Half = buffer("copy of "+p.Name, len(half), bits(half))
+		}
 		dev.Grads = append(dev.Grads, buffer("gradient of "+p.Name, p.Len(), nil))
 	}
-	words := layers.StepWords(step, 0.01, 1)
+	words := layers.StepWords(step, 0.01, 1, 1)
 	dev.Step = buffer("step", len(words), nil)
 	require.NoError(t, engine.Upload(d, dev.Step, words))
 
@@ -191,13 +221,13 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 		return got
 	}
 	first := run()
-	unpack := func(v []float32, s layers.Shape) []float32 {
-		u := make([]float32, c.batch*s.Len())
-		layers.UnpackExamples(u, v, c.batch, s)
-		return u
+	unpack := func(v []float32, s layers.Shape, format layers.Precision) []float32 {
+		words := make([]uint32, len(v))
+		layers.FP32.Pack(words, v)
+		return format.UnpackExamples(words, c.batch, s)
 	}
 	terms := c.terms(plan)
-	check := func(what string, want, got []float32) {
+	check := func(what string, format layers.Precision, want, got []float32) {
 		worst, at := 0.0, 0
 		scale := 1.0
 		for i := range want {
@@ -211,14 +241,17 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 			}
 		}
 		limit := eps * terms * scale
+		if format != layers.FP32 {
+			limit += format.Unit() * scale // the result was rounded once more
+		}
 		require.LessOrEqual(t, worst, limit, "%s[%d] is %g, should be %g", what, at, got[at], want[at])
 	}
-	check("y", cpu.Y, unpack(first["y"], plan.Out))
-	check("dx", cpu.DX, unpack(first["dx"], plan.In))
+	check("y", yFormat, cpu.Y, unpack(first["y"], plan.Out, yFormat))
+	check("dx", precision, cpu.DX, unpack(first["dx"], plan.In, precision))
 	for i, p := range plan.Params {
 		host := make([]float32, p.Len())
 		plan.UnpackParam(i, host, first["gradient of "+p.Name])
-		check("gradient of "+p.Name, cpu.Grads[i], host)
+		check("gradient of "+p.Name, layers.FP32, cpu.Grads[i], host)
 	}
 	second := run()
 	for name, v := range first {

@@ -32,8 +32,9 @@ type benchFlags struct {
 	batches                []int
 	size, workers          int
 	data, format, out      string
+	precisions             []string
 	maxTime                float64
-	noTune, matrices       bool
+	noTune                 bool
 	bench.Sampling
 }
 
@@ -69,9 +70,9 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.StringSliceVar(&f.devices, "device", []string{"auto"}, `devices: "all", "auto", "cpu" (the slow reference), or indices, beginnings of UUIDs or parts of names`)
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
-	flags.BoolVar(&f.matrices, "matrices", false, "let matrix products round their operands to fp16 where the device has units for that")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
+	flags.StringSliceVar(&f.precisions, "precision", []string{"fp32"}, "precisions of modes infer, train and layers: "+strings.Join(precisions, ", "))
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
 	flags.IntVar(&f.Warmup, "warmup", 2, "runs before them that do not count")
 	flags.Float64Var(&f.maxTime, "max-time", 30, "seconds after which a test takes no more samples than 3")
@@ -101,9 +102,14 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 			return usagef("--batch %d: it must be at least 1", b)
 		}
 	}
+	for _, p := range f.precisions {
+		if !slices.Contains(precisions, p) {
+			return usagef("--precision %s: it must be %s%s", p, strings.Join(precisions, ", "), alexnet.DidYouMean(p, precisions))
+		}
+	}
 	switch {
-	case len(f.modes) == 0 || len(f.devices) == 0 || len(f.models) == 0 || len(f.batches) == 0:
-		return usagef("--mode, --device, --model and --batch each need at least one value")
+	case len(f.modes) == 0 || len(f.devices) == 0 || len(f.models) == 0 || len(f.batches) == 0 || len(f.precisions) == 0:
+		return usagef("--mode, --device, --model, --batch and --precision each need at least one value")
 	case f.Repeat < 1:
 		return usagef("--repeat %d: it must be at least 1", f.Repeat)
 	case f.Warmup < 0:
@@ -147,7 +153,6 @@ func runBench(cmd *cobra.Command, f *benchFlags) error {
 		if err != nil {
 			return err
 		}
-		run.Matrices = f.matrices
 		b.nets = append(b.nets, benchNet{net.Name, run})
 	}
 	var infos []engine.Info

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vkalexnet/alexnet"
@@ -77,14 +78,25 @@ func (b *benchmark) device(info engine.Info) error {
 			return errors.Join(failed...)
 		}
 	}
+	var chosen []layers.Precision
+	for _, word := range b.flags.precisions {
+		p, err := precisionOn(b.cmd, word, d.dev)
+		if err != nil {
+			failed = append(failed, err)
+		} else if !slices.Contains(chosen, p) {
+			chosen = append(chosen, p)
+		}
+	}
 	for _, net := range b.nets {
 		for _, m := range []struct {
 			word string
 			mode alexnet.BenchMode
 		}{{bench.Infer, alexnet.BenchInfer}, {bench.Train, alexnet.BenchTrain}, {bench.Layers, alexnet.BenchLayers}} {
 			for _, batch := range b.flags.batches {
-				if b.flags.has(m.word) && !step(d.network(net, batch, m.word, m.mode)) {
-					return errors.Join(failed...)
+				for _, precision := range chosen {
+					if b.flags.has(m.word) && !step(d.network(net, batch, precision, m.word, m.mode)) {
+						return errors.Join(failed...)
+					}
 				}
 			}
 		}
@@ -130,9 +142,13 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 }
 
 // network measures one network in one mode and batch size.
-func (d *benchDevice) network(net benchNet, batch int, word string, mode alexnet.BenchMode) error {
+func (d *benchDevice) network(net benchNet, batch int, precision layers.Precision, word string, mode alexnet.BenchMode) error {
 	r := d.result(word, word)
 	r.Model, r.Batch = net.name, batch
+	if precision != layers.FP32 {
+		r.Variant = precision.String()
+	}
+	net.Precision = precision
 	if d.dev == nil && word == bench.Layers {
 		r.NA = "the CPU reference takes no timestamps"
 		d.add(r)
@@ -143,7 +159,7 @@ func (d *benchDevice) network(net benchNet, batch int, word string, mode alexnet
 		d.add(r)
 		return nil
 	}
-	what := fmt.Sprintf("%s %s batch %d", word, net.name, batch)
+	what := fmt.Sprintf("%s %s batch %d %s", word, net.name, batch, precision)
 	if err := d.tune(net, batch, mode); err != nil {
 		return err
 	}

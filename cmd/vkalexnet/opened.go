@@ -15,6 +15,7 @@ import (
 // modelFlags are the flags of commands that run a trained network.
 type modelFlags struct {
 	weights, model, device string
+	precision              string
 	batch, workers, crops  int
 }
 
@@ -26,6 +27,7 @@ func (f *modelFlags) add(cmd *cobra.Command) {
 	flags.IntVarP(&f.batch, "batch-size", "b", 16, "pictures in a batch")
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor")
 	addDevice(cmd, &f.device)
+	addPrecision(cmd, &f.precision)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 }
 
@@ -102,7 +104,12 @@ func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weight
 		return nil, err
 	}
 	o := &opened{net: net, target: t}
-	if o.exec, err = t.executor(net, batch, alexnet.ExecOptions{Inference: true}); err == nil {
+	precision, err := precisionOn(cmd, f.precision, t.device)
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	if o.exec, err = t.executor(net, batch, alexnet.ExecOptions{Inference: true, Precision: precision}); err == nil {
 		err = alexnet.LoadWeights(o.exec, file)
 	}
 	if err != nil {

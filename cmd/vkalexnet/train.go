@@ -19,7 +19,7 @@ import (
 type trainFlags struct {
 	model, data, device     string
 	weights, resume, output string
-	onBadImage              string
+	onBadImage, precision   string
 	classes, workers        int
 	checkpointSteps         int
 	maxSteps                int64
@@ -87,6 +87,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.BoolVar(&f.noShuffle, "no-shuffle", false, "visit the pictures in their order")
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor; changes no result")
 	addDevice(cmd, &f.device)
+	addPrecision(cmd, &f.precision)
 	flags.StringVar(&f.weights, "weights", "", "safetensors file to start from: parameters only, by name")
 	flags.StringVar(&f.resume, resumedFlag, "", "checkpoint, or folder of a run, to go on with: parameters, momentum, place in the data and settings")
 	flags.StringVar(&f.output, "output-dir", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")

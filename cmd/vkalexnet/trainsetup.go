@@ -120,6 +120,9 @@ func (r *trainRun) restore() error {
 		}
 	}
 	f.data = o.Data
+	if !flags.Lookup("precision").Changed {
+		f.precision = o.Precision.String()
+	}
 	// The folder that a file names may have been moved since.
 	if from := origin(flags.Lookup("output-dir")); from != fromFlag && from != fromEnv {
 		f.output = f.resume
@@ -253,6 +256,9 @@ func (r *trainRun) openExecutor() error {
 	r.close = append(r.close, t.close)
 	if r.target = t; t.device != nil {
 		r.free = alexnet.Room(t.device)
+	}
+	if r.options.Precision, err = precisionOn(r.cmd, r.flags.precision, t.device); err != nil {
+		return err
 	}
 	exec, err := t.executor(r.options.Net, r.options.Net.Solver.Batch, r.options.ExecOptions())
 	if err != nil {

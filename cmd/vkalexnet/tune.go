@@ -14,10 +14,10 @@ import (
 )
 
 func newTune() *cobra.Command {
-	var model, device, format string
+	var model, device, format, precision string
 	var batches []int
 	var budget float64
-	var again, inference, half bool
+	var again, inference bool
 	cmd := &cobra.Command{
 		Use:   "tune",
 		Short: "Find the fastest kernels for a network on a device",
@@ -49,6 +49,10 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 				return err
 			}
 			defer t.close()
+			stored, err := precisionOn(cmd, precision, t.device)
+			if err != nil {
+				return err
+			}
 			ctx, stop := interruptible(cmd, "stopping; what was found is kept (again: stop at once)")
 			defer stop()
 			var known layers.Choices
@@ -57,7 +61,7 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 			}
 			var all []alexnet.Tuned
 			for _, batch := range batches {
-				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference, Matrices: half}
+				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference, Precision: stored}
 				var tuned []alexnet.Tuned
 				known, tuned, err = tuneFor(ctx, cmd, t.device, known, time.Duration(budget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
 					return alexnet.Tune(ctx, t.device, net, batch, opt, known, how)
@@ -78,9 +82,9 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 	flags.IntSliceVarP(&batches, "batch-size", "b", []int{128}, "batch sizes, in pictures")
 	flags.Float64Var(&budget, "budget", 0, "seconds after which products keep the fixed table's tuning, 0: 20 on a GPU, 60 on a software driver")
 	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too")
-	flags.BoolVar(&half, "matrices", false, "also kernels that round to fp16")
 	flags.BoolVar(&inference, "inference", false, "only the forward pass")
 	addDevice(cmd, &device)
+	addPrecision(cmd, &precision)
 	addFormat(cmd, &format, "text", "json")
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd

@@ -11,7 +11,7 @@ import (
 )
 
 func newVerify() *cobra.Command {
-	var model, device, format string
+	var model, device, format, precision string
 	var batch int
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -19,8 +19,9 @@ func newVerify() *cobra.Command {
 		Long: `Runs every layer of a network forward and backward, the loss and the optimiser on the
 device and on the CPU reference, each from the same input on both, and compares
 every tensor. ERROR is the largest difference in units of the last place of the
-tensor's largest number (2^-23 of it); LIMIT is what rounding explains for sums of
-so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
+tensor's largest number (2^-23 of it in FORMAT fp32, 2^-10 in fp16, 2^-7 in bf16); LIMIT is what rounding explains for sums of
+so many TERMS. With --precision fp16 and bf16, inputs and weights are such numbers on
+both sides. Exit code 1 when a tensor is beyond its limit.`,
 		Example: "  vkalexnet verify --model alexnet --device 0",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,20 +40,24 @@ so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
 				return err
 			}
 			defer t.close()
+			stored, err := precisionOn(cmd, precision, t.device)
+			if err != nil {
+				return err
+			}
 			out := cmd.OutOrStdout()
-			const line = "%-10s %-10s %-20s %8v %12v %12v  %s\n"
+			const line = "%-10s %-10s %-20s %-6s %8v %12v %12v  %s\n"
 			var show func(alexnet.VerifyRow)
 			if format == "text" {
-				fmt.Fprintf(out, line, "LAYER", "KIND", "TENSOR", "TERMS", "ERROR", "LIMIT", "")
+				fmt.Fprintf(out, line, "LAYER", "KIND", "TENSOR", "FORMAT", "TERMS", "ERROR", "LIMIT", "")
 				show = func(r alexnet.VerifyRow) {
 					verdict := "ok"
 					if !r.Pass {
 						verdict = fmt.Sprintf("FAIL at element %d: %g, not %g", r.At, r.Got, r.Want)
 					}
-					fmt.Fprintf(out, line, r.Layer, r.Kind, r.Tensor, r.Terms, fmt.Sprintf("%.1f", r.Error), fmt.Sprintf("%.1f", r.Limit), verdict)
+					fmt.Fprintf(out, line, r.Layer, r.Kind, r.Tensor, r.Format, r.Terms, fmt.Sprintf("%.*f", digits(r.Limit), r.Error), fmt.Sprintf("%.*f", digits(r.Limit), r.Limit), verdict)
 				}
 			}
-			rows, err := alexnet.Verify(cmd.Context(), t.device, net, batch, show)
+			rows, err := alexnet.Verify(cmd.Context(), t.device, net, batch, stored, show)
 			if err != nil {
 				return err
 			}
@@ -63,7 +68,7 @@ so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
 				}
 			}
 			if format == "json" {
-				if err := writeJSON(out, verifyReport(t.name, net.Name, batch, rows, failed)); err != nil {
+				if err := writeJSON(out, verifyReport(t.name, net.Name, stored.String(), batch, rows, failed)); err != nil {
 					return err
 				}
 			}
@@ -78,9 +83,18 @@ so many TERMS. Exit code 1 when a tensor is beyond its limit.`,
 	flags.StringVar(&model, "model", "alexnet-small", "preset or path of a network's TOML file")
 	flags.IntVarP(&batch, "batch-size", "b", 2, "pictures in the batch")
 	addDevice(cmd, &device)
+	addPrecision(cmd, &precision)
 	addFormat(cmd, &format, "text", "json")
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
+}
+
+// digits is how many decimals tell errors apart below the limit.
+func digits(limit float64) int {
+	if limit < 10 {
+		return 2
+	}
+	return 1
 }
 
 // finiteNumber is null in JSON where it is not finite, which JSON cannot say.
@@ -100,14 +114,15 @@ type verifyRow struct {
 	Want  finiteNumber `json:"want"`
 }
 
-func verifyReport(device, model string, batch int, rows []alexnet.VerifyRow, failed int) any {
+func verifyReport(device, model, precision string, batch int, rows []alexnet.VerifyRow, failed int) any {
 	report := struct {
-		Device  string      `json:"device"`
-		Model   string      `json:"model"`
-		Batch   int         `json:"batch"`
-		Pass    bool        `json:"pass"`
-		Tensors []verifyRow `json:"tensors"`
-	}{Device: device, Model: model, Batch: batch, Pass: failed == 0}
+		Device    string      `json:"device"`
+		Model     string      `json:"model"`
+		Precision string      `json:"precision"`
+		Batch     int         `json:"batch"`
+		Pass      bool        `json:"pass"`
+		Tensors   []verifyRow `json:"tensors"`
+	}{Device: device, Model: model, Precision: precision, Batch: batch, Pass: failed == 0}
 	for _, r := range rows {
 		report.Tensors = append(report.Tensors, verifyRow{r, finiteNumber(r.Error), finiteNumber(r.Got), finiteNumber(r.Want)})
 	}

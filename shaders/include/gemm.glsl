@@ -13,19 +13,12 @@
 #define BACKWARD_INPUT 1
 #define BACKWARD_WEIGHT 2
 
-layout(binding = 0) readonly buffer A { float a[]; };    // x; dy; x
-layout(binding = 0) readonly buffer A_4 { vec4 a_4[]; };
-layout(binding = 1) readonly buffer B { float b[]; };    // w; w; dy
-layout(binding = 1) readonly buffer B_4 { vec4 b_4[]; };
-layout(binding = 2) buffer C { float c[]; };             // y; dx; dw
-layout(binding = 3) buffer Bias { float bias[]; };       // bias; -; gradient of the bias
-layout(binding = 2) buffer C_4 { vec4 c_4[]; };
-
-float load_a(uint at) { return a[at]; }
-vec4 load_a4(uint at) { return a_4[at >> 2]; }
-float load_b(uint at) { return b[at]; }
-vec4 load_b4(uint at) { return b_4[at >> 2]; }
-float load_c(uint at) { return c[at]; }
-vec4 load_c4(uint at) { return c_4[at >> 2]; }
-void store_c(uint at, float v) { c[at] = v; }
-void store_c4(uint at, vec4 v) { c_4[at >> 2] = v; }
+#include "storage.glsl"
+layout(constant_id = 40) const uint FORMAT_A = 0;
+layout(constant_id = 41) const uint FORMAT_B = 0;
+layout(constant_id = 42) const uint FORMAT_C = 0;
+READS(0, A, a, FORMAT_A)   // x; dy; x
+READS(1, B, b, FORMAT_B)   // w; w; dy
+UPDATES(2, C, c, FORMAT_C) // y; dx; dw
+void store_c(uint at, float v) { c[at] = v; } // float32 alone: layers/gemm.go sees to it
+layout(binding = 3) buffer Bias { float bias[]; }; // bias; -; gradient of the bias
