@@ -6,8 +6,8 @@
 #
 #   scripts/gpu-check.sh [FOLDER]        default: gpu-check; `make gpu-check OUT=FOLDER` is the same
 #
-# Variables: DEVICE (auto), MODELS (alexnet alexnet-owt), BATCHES (128,256), PYTHON
-# (python3), SCALE (1; 0.5 halves every time limit, 3 is for a slow device).
+# Variables: DEVICE (auto), MODELS (alexnet alexnet-owt), BATCHES (128,256), PRECISIONS
+# (fp32 fp16 bf16), PYTHON (python3), SCALE (1; 0.5 halves every time limit, 3 is for a slow device).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,11 +43,7 @@ part() {
 	echo "   $((SECONDS - began)) s, exit code $rc" >&2
 }
 
-# has FLAG says whether this version's bench has the flag.
-has() { $program bench --help 2>/dev/null | grep -q -- "$1"; }
-
-precisions=(fp32)
-has --precision && precisions+=(fp16 bf16)
+read -ra precisions <<<"${PRECISIONS:-fp32 fp16 bf16}"
 
 part devices 20 $program devices --format json
 for model in $models; do
@@ -57,7 +53,7 @@ part peak 30 $program bench --device "$device" --mode peak,gemm -r 10 --max-time
 for precision in "${precisions[@]}"; do
 	for model in $models; do
 		args=(--device "$device" --model "$model" --batch "$batches" -r 20 --max-time 3)
-		has --precision && args+=(--precision "$precision")
+		args+=(--precision "$precision")
 		# The first of these also tunes. Layers come apart, so that one that hangs does not cost the others.
 		part "$model-$precision" 60 $program bench "${args[@]}" --mode infer,train --out "$out/$model-$precision.json"
 		part "$model-$precision-layers" 25 $program bench "${args[@]}" --mode layers -r 8 --out "$out/$model-$precision-layers.json"
