@@ -190,7 +190,10 @@ func (d *benchDevice) network(net benchNet, batch int, precision layers.Precisio
 	if d.dev == nil {
 		return nil
 	}
-	r.Variant, r.Note = "resident", "the pictures are on the device already"
+	if r.Variant != "" {
+		r.Variant += ", "
+	}
+	r.Variant, r.Note = r.Variant+"resident", "the pictures are on the device already"
 	if r.Samples, err = d.flags.Sample(d.ctx, run.Resident); err != nil {
 		return d.notAvailable(r, fmt.Errorf("%s, resident: %w", what, err))
 	}
