@@ -14,7 +14,8 @@ type Comparison struct {
 
 // CompareReports finds for every result of b the one of a that measured the
 // same test, on the same device and in the same way where a has that, otherwise
-// the only other one. What has no counterpart, or several, is counted in unmatched.
+// the only other one. What has no counterpart, or several, is counted in unmatched;
+// what was measured in neither is left out.
 func CompareReports(a, b *Report) (rows []Comparison, unmatched int) {
 	for i := range b.Results {
 		rb := &b.Results[i]
@@ -35,6 +36,9 @@ func CompareReports(a, b *Report) (rows []Comparison, unmatched int) {
 		}
 		if len(same) != 1 {
 			unmatched++
+			continue
+		}
+		if same[0].Stats == nil && rb.Stats == nil {
 			continue
 		}
 		rows = append(rows, Comparison{A: same[0], B: rb, Ratio: Compare(same[0].Samples, rb.Samples)})

@@ -19,10 +19,19 @@ const cpuReference = "CPU reference"
 // could not go on; the report has the rest.
 func (b *benchmark) measure(infos []engine.Info) error {
 	var failed []error
+	names := map[string]int{}
 	for _, info := range infos {
-		if b.ctx.Err() == nil {
-			failed = append(failed, b.device(info))
+		names[info.Name]++
+	}
+	for _, info := range infos {
+		if b.ctx.Err() != nil {
+			break
 		}
+		name := info.Name
+		if names[name] > 1 {
+			name = fmt.Sprintf("%s (device %d)", name, info.Index) // two cards of one kind
+		}
+		failed = append(failed, b.device(info, name))
 	}
 	if b.flags.has(bench.Loader) && b.ctx.Err() == nil {
 		failed = append(failed, b.loader())
@@ -38,6 +47,7 @@ func (b *benchmark) measure(infos []engine.Info) error {
 type benchDevice struct {
 	*benchmark
 	info      engine.Info
+	name      string         // in results: the device's, made unique
 	dev       *engine.Device // nil for the CPU reference
 	choices   layers.Choices
 	flops     float64 // measured peaks, per second
@@ -46,12 +56,12 @@ type benchDevice struct {
 
 // result begins a result of this device.
 func (d *benchDevice) result(mode, test string) bench.Result {
-	return bench.Result{Device: d.info.Name, UUID: d.info.UUID, Software: d.info.Type == engine.Software, Mode: mode, Test: test,
+	return bench.Result{Device: d.name, UUID: d.info.UUID, Software: d.info.Type == engine.Software, Mode: mode, Test: test,
 		PeakFLOPs: d.flops, PeakBytes: d.bandwidth}
 }
 
-func (b *benchmark) device(info engine.Info) error {
-	d := &benchDevice{benchmark: b, info: info}
+func (b *benchmark) device(info engine.Info, name string) error {
+	d := &benchDevice{benchmark: b, info: info, name: name}
 	warn(b.cmd, "device: %s", info.Describe())
 	if info.Index >= 0 {
 		dev, err := engine.Open(info, shaders.FS)
@@ -66,7 +76,7 @@ func (b *benchmark) device(info engine.Info) error {
 	step := func(err error) (goOn bool) {
 		if err != nil && b.ctx.Err() == nil {
 			warn(b.cmd, "  %v", err)
-			failed = append(failed, fmt.Errorf("%s: %w", info.Name, err))
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
 		}
 		return b.ctx.Err() == nil && !errors.Is(err, engine.ErrDeviceLost)
 	}

@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestStats(t *testing.T) {
+	assert.Nil(t, NewStats(nil))
+	s := NewStats([]float64{4, 1, 3, 2})
+	assert.Equal(t, Stats{N: 4, Median: 2.5, Q1: 1.75, Q3: 3.25, MAD: 1, Min: 1, Max: 4, Mean: 2.5}, *s)
+	assert.Equal(t, 7.0, NewStats([]float64{7}).Median)
+
+	steady := NewStats([]float64{1, 1.01, 0.99, 1, 1.01, 0.99})
+	require.NotNil(t, steady.Drift)
+	assert.False(t, steady.Drifts())
+	// The thirds are those of time, not of size.
+	slower := NewStats([]float64{1, 1, 1, 1, 1, 1, 1.2, 1.2, 1.2})
+	assert.InDelta(t, 0.2, *slower.Drift, 1e-12)
+	assert.False(t, slower.Drifts(), "a drift within the quartiles is spread")
+	throttled := NewStats([]float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1.2, 1.2, 1.2, 1.2})
+	assert.InDelta(t, 0.2, *throttled.Drift, 1e-12)
+}
+
+func TestCompare(t *testing.T) {
+	ten := []float64{10, 10.1, 9.9, 10, 10.1, 9.9}
+	five := []float64{5, 5.1, 4.9, 5, 5.05, 4.95}
+	noisy := []float64{5, 20, 11, 7, 14, 9}
+	for _, c := range []struct {
+		name    string
+		a, b    []float64
+		verdict string
+		value   float64
+	}{
+		{"faster", ten, five, Faster, 2},
+		{"slower", five, ten, Slower, 0.5},
+		{"the same", ten, ten, CannotTell, 1},
+		{"noise", ten, noisy, CannotTell, 1},
+		{"few samples", ten[:4], five, CannotTell, 10.0 / 5},
+		{"none", nil, five, CannotTell, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := Compare(c.a, c.b)
+			assert.Equal(t, c.verdict, r.Verdict)
+			assert.InDelta(t, c.value, r.Value, 0.02)
+			assert.Equal(t, r, Compare(c.a, c.b), "the same samples give the same interval")
+			if len(c.a) >= 5 {
+				assert.LessOrEqual(t, r.Low, r.Value)
+				assert.GreaterOrEqual(t, r.High, r.Value)
+			}
+		})
+	}
+}
+
+func TestSampling(t *testing.T) {
+	calls := 0
+	count := func() (time.Duration, error) { calls++; return time.Duration(calls) * time.Second, nil }
+	samples, err := Sampling{Repeat: 3, Warmup: 2, MaxTime: time.Hour}.Sample(context.Background(), count)
+	require.NoError(t, err)
+	assert.Equal(t, []float64{3, 4, 5}, samples, "warming up does not count")
+
+	calls = 0
+	samples, err = Sampling{Repeat: 50, Warmup: 50, MaxTime: 1}.Sample(context.Background(), count)
+	require.NoError(t, err)
+	assert.Len(t, samples, 3, "three samples, however little time")
+	assert.Equal(t, 4, calls, "one run to warm up, however little time")
+
+	samples, err = Sampling{Repeat: 1, MaxTime: time.Hour}.Sample(context.Background(), func() (time.Duration, error) { return 0, nil })
+	require.NoError(t, err)
+	assert.Equal(t, []float64{1e-9}, samples, "a coarse clock")
+
+	boom := errors.New("boom")
+	_, err = Sampling{Repeat: 1, MaxTime: time.Hour}.Sample(context.Background(), func() (time.Duration, error) { return 0, boom })
+	assert.ErrorIs(t, err, boom)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = Sampling{Repeat: 1, MaxTime: time.Hour}.Sample(ctx, count)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// sampled is a result of one device.
+func sampled(device, variant string, batch int, samples ...float64) Result {
+	return Result{Device: device, Mode: Infer, Model: "alexnet", Batch: batch, Test: Infer, Variant: variant, Images: float64(batch), FLOPs: 1e9 * float64(batch),
+		Samples: samples, Stats: NewStats(samples)}
+}
+
+func exampleReport() *Report {
+	load := 0.5
+	layer := sampled("<b>GPU</b> & more", "", 16, 0.001, 0.0011, 0.0012)
+	layer.Mode, layer.Test, layer.Layer, layer.Pass, layer.Images, layer.Bytes = Layers, "conv1 forward", "conv1", "forward", 0, 1e6
+	layer.PeakFLOPs, layer.PeakBytes = 1e14, 1e12
+	missing := Result{Device: "<b>GPU</b> & more", Mode: Infer, Model: "alexnet", Batch: 4096, Test: Infer, NA: "out of memory"}
+	return &Report{Schema: Schema, Environment: Environment{Program: "vkalexnet", Version: "v1", Time: "2026-01-01T00:00:00Z", OS: "linux/amd64", Load: &load,
+		Variables: map[string]string{"VK_DRIVER_FILES": "<x>"}}, Warnings: []string{"a <script>alert(1)</script> of a warning"},
+		Results: []Result{sampled("<b>GPU</b> & more", "", 16, 0.1, 0.11, 0.1, 0.12, 0.1, 0.1), sampled("CPU", "fp32 eager", 16, 0.3, 0.31, 0.3, 0.3, 0.3, 0.29), layer, missing}}
+}
+
+func write(t *testing.T, name string, f func(io.Writer) error) string {
+	path := filepath.Join(t.TempDir(), name)
+	var b bytes.Buffer
+	require.NoError(t, f(&b))
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
+	return path
+}
+
+func TestReportsComeBackAsTheyWere(t *testing.T) {
+	want := exampleReport()
+	for name, f := range map[string]func(io.Writer) error{"r.json": want.WriteJSON, "r.jsonl": want.WriteJSONL} {
+		got, err := ReadReport(write(t, name, f))
+		require.NoError(t, err, name)
+		want.Devices, got.Devices = nil, nil
+		assert.Equal(t, want, got, name)
+	}
+}
+
+func TestBadReports(t *testing.T) {
+	for text, says := range map[string]string{
+		``:                     "EOF",
+		`{"schema":"other"}`:   `its schema is "other"`,
+		`{"schema":"` + Schema: "unexpected EOF",
+		`[1]`:                  "cannot unmarshal",
+		`{"schema":"` + Schema + `","results":[{"test":"t","samples":[1,0]}]}`: "a sample of 0 s",
+		`{"schema":"` + Schema + `","results":[{"test":"t","samples":[-1]}]}`:  "a sample of -1 s",
+		`{"schema":"` + Schema + `"} {"test":"t","samples":"no"}`:              "result 1",
+	} {
+		_, err := ReadReport(write(t, "r.json", func(w io.Writer) error { _, err := io.WriteString(w, text); return err }))
+		require.Error(t, err, text)
+		assert.Contains(t, err.Error(), says)
+	}
+	_, err := ReadReport(filepath.Join(t.TempDir(), "none.json"))
+	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestStatisticsInAFileAreNotBelieved(t *testing.T) {
+	r := exampleReport()
+	r.Results[0].Stats = &Stats{N: 6, Median: 1e-9}
+	got, err := ReadReport(write(t, "r.json", r.WriteJSON))
+	require.NoError(t, err)
+	assert.Equal(t, 0.1, got.Results[0].Stats.Median)
+}
+
+func TestCompareReports(t *testing.T) {
+	before := &Report{Results: []Result{sampled("GPU", "", 1, 1, 1, 1, 1, 1), sampled("CPU", "", 1, 9, 9, 9, 9, 9), sampled("CPU", "", 2, 9, 9, 9, 9, 9),
+		{Device: "GPU", Mode: Infer, Model: "alexnet", Batch: 512, Test: Infer, NA: "out of memory"}}}
+	after := &Report{Results: []Result{
+		sampled("GPU", "", 1, 1.2, 1.2, 1.2, 1.2, 1.2), // the same device
+		sampled("new", "", 2, 3, 3, 3, 3, 3),           // the only one
+		sampled("new", "", 1, 3, 3, 3, 3, 3),           // two to choose from
+		sampled("GPU", "", 7, 3, 3, 3, 3, 3),           // none
+		{Device: "GPU", Mode: Infer, Model: "alexnet", Batch: 512, Test: Infer, NA: "out of memory"},
+	}}
+	rows, unmatched := CompareReports(before, after)
+	require.Len(t, rows, 2)
+	assert.Equal(t, 2, unmatched)
+	assert.Equal(t, Slower, rows[0].Verdict)
+	assert.Equal(t, "GPU", rows[0].A.Device)
+	assert.Equal(t, Faster, rows[1].Verdict)
+
+	assert.NoError(t, CheckSlower(rows, 0.25))
+	err := CheckSlower(rows, 0.05)
+	require.ErrorIs(t, err, ErrSlower)
+	assert.Contains(t, err.Error(), "infer alexnet batch 1 takes 20.0 % longer")
+
+	var b strings.Builder
+	require.NoError(t, WriteComparison(&b, rows))
+	assert.Contains(t, b.String(), "0.833× as fast")
+}
+
+func TestTables(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, exampleReport().WriteMarkdown(&b))
+	for _, s := range []string{"160", "n/a (out of memory)", "n/a (not compared)", "WARNING: "} {
+		assert.Contains(t, b.String(), s)
+	}
+	assert.NotContains(t, b.String(), "NaN")
+
+	b.Reset()
+	require.NoError(t, exampleReport().WriteCSV(&b))
+	rows, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 5)
+	assert.Equal(t, "0.1 0.11 0.1 0.12 0.1 0.1", rows[1][len(rows[1])-1])
+	assert.Equal(t, "out of memory", rows[4][len(rows[4])-3])
+}
+
+func TestPageEscapesAndNeedsNothingElse(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, WriteHTML(&b, []*Report{exampleReport(), exampleReport()}))
+	page := b.String()
+	assert.NotContains(t, page, "<script>")
+	assert.NotContains(t, page, "<b>")
+	assert.Contains(t, page, "&lt;b&gt;GPU&lt;/b&gt; &amp; more")
+	for _, outside := range []string{"src=", "href=", "@import", "url("} {
+		assert.NotContains(t, page, outside)
+	}
+	assert.NotContains(t, page, "NaN")
+	pictures := strings.Split(page, "<svg")[1:]
+	require.NotEmpty(t, pictures)
+	for _, p := range pictures {
+		text, _, found := strings.Cut(p, "</svg>")
+		require.True(t, found)
+		d := xml.NewDecoder(strings.NewReader("<svg" + text + "</svg>"))
+		for {
+			if _, err := d.Token(); err != nil {
+				require.ErrorIs(t, err, io.EOF, "each picture is well-formed")
+				break
+			}
+		}
+	}
+}
