@@ -61,6 +61,8 @@ type TrainState struct {
 	// loss is multiplied by in fp16. Files of float32 runs have neither.
 	Precision layers.Precision `json:"precision,omitempty"`
 	Scale     lossScale        `json:"loss_scale,omitzero"`
+	// Choices are the tunings of the matrix products: others give other bits.
+	Choices layers.Choices `json:"choices,omitempty"`
 }
 
 // Names in a run's folder.
@@ -122,7 +124,7 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 	}
 	needed := keys(want)
 	fields := map[string]json.RawMessage{}
-	for _, k := range append(needed, "balanced", "decoder", "precision", "loss_scale") {
+	for _, k := range append(needed, "balanced", "decoder", "precision", "loss_scale", "choices") {
 		v, ok := metadata[k]
 		if !ok && !slices.Contains(needed, k) {
 			continue

@@ -45,3 +45,20 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 	})
 	return all, nil
 }
+
+// ToolRecordings are the calls of the kernels that no step of a network uses, but
+// benchmarks and the tuner do.
+func ToolRecordings(info engine.Info) []*engine.Recording {
+	r := engine.NewRecording(info)
+	x, y := engine.PlannedBuffer("x", exampleWords), engine.PlannedBuffer("y", exampleWords)
+	r.Label("peak")
+	for _, fused := range []bool{false, true} {
+		for _, sixteen := range []bool{false, true} {
+			peakFMAKernel.Record(r, engine.Threads(exampleWords), peakFMA{Y: y, Threads: exampleWords, Rounds: 1, SixteenSums: sixteen, Fused: fused})
+		}
+	}
+	peakCopyKernel.Record(r, engine.Threads(exampleWords/4), peakCopy{X: x, Y: y, Quads: exampleWords / 4})
+	r.Label("tune")
+	compareKernel.Record(r, engine.Threads(1), compare{X: x, Y: x, Found: y, Count: exampleWords, Each: exampleWords, Unset: unset})
+	return []*engine.Recording{r}
+}

@@ -46,8 +46,9 @@ type Options struct {
 	CheckpointSteps int
 	Seed            uint64
 	Workers         int // goroutines that decode; one per processor when 0
-	// Precision is that of the executor.
+	// Precision and Choices are those of the executor.
 	Precision layers.Precision
+	Choices   layers.Choices
 	// Augment, Dropout and Shuffle are on in ordinary training.
 	Augment, Dropout, Shuffle bool
 	// Balanced draws as many pictures of each class in an epoch, however many
@@ -69,7 +70,7 @@ type Options struct {
 
 // ExecOptions are those that the run's executor must be made with.
 func (o Options) ExecOptions() ExecOptions {
-	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, Dropout: o.Dropout, Precision: o.Precision}
+	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices}
 }
 
 // Restore sets the options to what they were when the checkpoint was written:
@@ -80,7 +81,7 @@ func (c *Checkpoint) Restore(o *Options) {
 	s := c.State
 	o.Seed, o.Augment, o.Dropout, o.Shuffle = s.Seed, s.Augment, s.Dropout, s.Shuffle
 	o.OnBadImage, o.Data, o.Balanced = s.OnBadImage, s.Data, s.Balanced
-	o.Precision = s.Precision
+	o.Precision, o.Choices = s.Precision, s.Choices
 }
 
 // Event is a report of [Trainer.Run].
@@ -158,7 +159,7 @@ func NewTrainer(opt Options) (*Trainer, error) {
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
 	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
 		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, Decoder: loader.DecoderOf(opt.Train),
-		Precision: opt.Precision, Scale: newLossScale(opt.Precision)}
+		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
 		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
@@ -217,7 +218,7 @@ func (t *Trainer) resume(was TrainState) {
 	now := t.state
 	t.state = was
 	t.state.Augment, t.state.Dropout, t.state.OnBadImage = now.Augment, now.Dropout, now.OnBadImage
-	t.state.Data, t.state.Device, t.state.Decoder = now.Data, now.Device, now.Decoder
+	t.state.Data, t.state.Device, t.state.Decoder, t.state.Choices = now.Data, now.Device, now.Decoder, now.Choices
 	if was.Precision != now.Precision {
 		t.state.Precision, t.state.Scale = now.Precision, now.Scale
 	}

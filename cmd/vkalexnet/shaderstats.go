@@ -131,6 +131,17 @@ func collectShaderStats(dev *engine.Device, models []string, batches []int) (*sh
 			}
 		}
 	}
+	for _, r := range alexnet.ToolRecordings(dev.Info) {
+		pipelines, err := dev.Statistics(r)
+		if err != nil {
+			return nil, fmt.Errorf("kernels of benchmarks: %w", err)
+		}
+		for _, p := range pipelines {
+			for _, row := range stats.rows {
+				stats.add(found, p, "benchmarks", row.Name)
+			}
+		}
+	}
 	files, err := fs.Glob(shaders.FS, "*.spv")
 	if err != nil {
 		return nil, err

@@ -44,9 +44,13 @@ func openTarget(cmd *cobra.Command, query string) (*target, error) {
 }
 
 // executor puts a network on the target, for batches of up to `batch` pictures.
+// Where the options choose no tunings, those that were stored for the device serve.
 func (t *target) executor(net *alexnet.Network, batch int, options alexnet.ExecOptions) (alexnet.Executor, error) {
 	if t.device == nil {
 		return alexnet.NewReference(net, batch, options)
+	}
+	if options.Choices == nil {
+		options.Choices = alexnet.ReadChoices(&t.device.Info)
 	}
 	return alexnet.NewDevice(t.device, net, batch, options)
 }

@@ -17,17 +17,17 @@ import (
 // trainFlags are the flags of train. Those of the solver count only when they
 // were given; the network's own numbers stand otherwise.
 type trainFlags struct {
-	model, data, device     string
-	weights, resume, output string
-	onBadImage, precision   string
-	classes, workers        int
-	checkpointSteps         int
-	maxSteps                int64
-	seed                    uint64
-	noAugment, noDropout    bool
-	noShuffle, dryRun       bool
-	solver                  alexnet.Solver
-	fineTuning              fineTuningFlags
+	model, data, device       string
+	weights, resume, output   string
+	onBadImage, precision     string
+	classes, workers          int
+	checkpointSteps           int
+	maxSteps                  int64
+	seed                      uint64
+	noAugment, noDropout      bool
+	noShuffle, noTune, dryRun bool
+	solver                    alexnet.Solver
+	fineTuning                fineTuningFlags
 }
 
 func newTrain() *cobra.Command {
@@ -84,6 +84,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of initial values, order, augmentation and dropout")
 	flags.BoolVar(&f.noAugment, "no-aug", false, "train on the centre crops as they are")
 	flags.BoolVar(&f.noDropout, "no-dropout", false, "train without dropout")
+	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.BoolVar(&f.noShuffle, "no-shuffle", false, "visit the pictures in their order")
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor; changes no result")
 	addDevice(cmd, &f.device)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"vkalexnet/alexnet"
+	"vkalexnet/layers"
 	"vkalexnet/loader"
 )
 
@@ -260,6 +261,9 @@ func (r *trainRun) openExecutor() error {
 	if r.options.Precision, err = precisionOn(r.cmd, r.flags.precision, t.device); err != nil {
 		return err
 	}
+	if err := r.tune(); err != nil {
+		return err
+	}
 	exec, err := t.executor(r.options.Net, r.options.Net.Solver.Batch, r.options.ExecOptions())
 	if err != nil {
 		return err
@@ -267,6 +271,35 @@ func (r *trainRun) openExecutor() error {
 	r.close = append(r.close, exec.Close)
 	r.options.Exec = exec
 	return nil
+}
+
+// tune chooses the kernels of the run: those of the checkpoint that it goes on
+// with, or else what was stored for the device and, on a GPU, what is measured now.
+// They stay the same to the end of the run, as its bits depend on them.
+func (r *trainRun) tune() (err error) {
+	o, dev := &r.options, r.target.device
+	switch {
+	case dev == nil || r.flags.noTune:
+		o.Choices = layers.Choices{}
+		return nil
+	case o.Resume != nil && o.Resume.State.Device == dev.Name:
+		if o.Choices == nil {
+			o.Choices = layers.Choices{}
+		}
+		return nil
+	}
+	o.Choices = alexnet.ReadChoices(&dev.Info)
+	if !dev.Software() {
+		ctx, stop := interruptible(r.cmd, "stopping (again: at once)")
+		defer stop()
+		o.Choices, _, err = tuneFor(ctx, r.cmd, dev, o.Choices, 0, func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+			return alexnet.Tune(ctx, dev, o.Net, o.Net.Solver.Batch, o.ExecOptions(), o.Choices, how)
+		})
+	}
+	if o.Choices == nil {
+		o.Choices = layers.Choices{}
+	}
+	return err
 }
 
 func (r *trainRun) openTrainer() error {
