@@ -127,7 +127,7 @@ func TestFrozenLayersCostNothing(t *testing.T) {
 	saved := uint64(0)
 	for _, s := range specs {
 		if s.Frozen() {
-			saved += uint64(alignPage(s.Len())) * engine.WordBytes
+			saved += uint64(alignParam(s.Len())) * engine.WordBytes
 		}
 	}
 	require.Positive(t, saved)

@@ -407,9 +407,9 @@ func TestRunsThatCannotBegin(t *testing.T) {
 	require.ErrorContains(t, err, "already holds a run: go on with --resume "+opt.OutputDir)
 
 	opt = tinyRun(t, nil)
-	opt.Net = opt.Net.WithClasses(4)
+	opt.Net = opt.Net.WithClasses(2)
 	_, err = NewTrainer(opt)
-	require.ErrorContains(t, err, `the training pictures have 3 classes, network "tiny" has 4 outputs`)
+	require.ErrorContains(t, err, `the training pictures have 3 classes and network "tiny" only 2 outputs`)
 
 	opt = tinyRun(t, nil)
 	opt.Val = otherClasses{pictures(3)}

@@ -70,7 +70,7 @@ func TestPlans(t *testing.T) {
 		}},
 		{ReLU{}, Shape{2, 3, 4}, Plan{In: Shape{2, 3, 4}, Out: Shape{2, 3, 4}, NeedsY: true}},
 		{LRN{Size: 5, K: 1}, Shape{2, 3, 4}, Plan{In: Shape{2, 3, 4}, Out: Shape{2, 3, 4}, NeedsX: true}},
-		{MapNorm{Size: 5, K: 1}, Shape{2, 3, 4}, Plan{In: Shape{2, 3, 4}, Out: Shape{2, 3, 4}, NeedsX: true}},
+		{MapNorm{Size: 5, K: 1}, Shape{2, 3, 4}, Plan{In: Shape{2, 3, 4}, Out: Shape{2, 3, 4}, NeedsX: true, KeepWords: 24}},
 		{MaxPool{Size: 2, Stride: 2}, Shape{5, 4, 6}, Plan{In: Shape{5, 4, 6}, Out: Shape{5, 2, 3}, KeepWords: 12}},
 		{Dropout{P: 0.5}, Shape{2, 3, 4}, Plan{In: Shape{2, 3, 4}, Out: Shape{2, 3, 4}}},
 	} {
