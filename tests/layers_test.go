@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -105,6 +106,34 @@ func TestLayers(t *testing.T) {
 						continue // the device's own row and the one for every device
 					}
 					t.Run(c.name+"/"+tuning.Name+"/"+p.String(), func(t *testing.T) { compareLayer(t, d, c, tuning, p) })
+				}
+			}
+		}
+	})
+}
+
+// TestMatrices compares the kernels with cooperative matrices with the CPU
+// reference, in every size that the device lists: all products of every layer that
+// has some, sums cut into parts and whole.
+func TestMatrices(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		if len(d.Features.Matrices) == 0 {
+			t.Skip("the device lists no cooperative matrices of fp16 with sums in float32")
+		}
+		for _, size := range d.Features.Matrices {
+			m, n, k := int(size.M), int(size.N), int(size.K)
+			tuning := layers.Tuning{Name: fmt.Sprintf("matrix%dx%dx%d", m, n, k), TileM: 4 * m, TileN: 4 * n, TileK: 2 * k, EachM: 2 * m, EachN: 2 * n,
+				MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: int(d.Features.SubgroupSize)}
+			if !tuning.Sound() || !tuning.Fits(&d.Info) {
+				continue
+			}
+			for _, c := range layerCases {
+				if !multiplies(c.layer) {
+					continue
+				}
+				for _, fill := range []int{1, 64} {
+					tuning.Fill = fill
+					t.Run(fmt.Sprintf("%s/%s/fill%d", c.name, tuning.Name, fill), func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP16) })
 				}
 			}
 		}
