@@ -9,7 +9,9 @@
 # with the line
 #   // requires newer glslc
 # needs a compiler that older distributions lack: its path is taken from
-# GLSLC_NEWER, and without one the committed module is left as it is.
+# GLSLC_NEWER, and without one the committed module is left as it is. The version
+# of the compiler that made those modules is in shaders/spv/COMPILER_NEWER; the
+# validator that belongs to it is taken from SPIRV_VAL_NEWER.
 #
 # glslc's -O is not used: it strips the names that the host matches arguments by.
 set -euo pipefail
@@ -19,6 +21,7 @@ mode=${1:?usage: shaders.sh build|check}
 committed=shaders/spv
 glslc=${GLSLC:-glslc}
 newer=${GLSLC_NEWER:-}
+newer_val=${SPIRV_VAL_NEWER:-}
 spirv_val=${SPIRV_VAL:-spirv-val}
 
 die() { echo "shaders: $*" >&2; exit 1; }
@@ -36,6 +39,11 @@ if [ "$mode" = check ] && ! diff <(version "$glslc") "$committed/COMPILER" >/dev
 	[ -n "${CI:-}" ] && die "$text"
 	echo "shaders: check skipped: $text"
 	exit 0
+fi
+
+if [ "$mode" = check ] && [ -n "$newer" ] && ! diff <(version "$newer") "$committed/COMPILER_NEWER" >/dev/null 2>&1; then
+	echo "shaders: $newer is not the compiler of $committed/COMPILER_NEWER: its modules are not checked"
+	newer=
 fi
 
 out=$(mktemp -d)
@@ -56,7 +64,10 @@ compile() {
 		compiler=$newer
 	fi
 	"$compiler" --target-env=vulkan1.1 -Ishaders/include "$@" -o "$out/$name.spv" "$source" || die "$source does not compile as $name"
-	[ "$compiler" = "$newer" ] && return # the older validator may not know its extensions
+	if [ "$compiler" = "$newer" ]; then # the older validator may not know its extensions
+		[ -z "$newer_val" ] || "$newer_val" --target-env vulkan1.1 "$out/$name.spv" || die "$name.spv is not valid"
+		return
+	fi
 	"$spirv_val" --target-env vulkan1.1 "$out/$name.spv" || die "$name.spv is not valid"
 }
 
@@ -80,6 +91,7 @@ build)
 	rm -f "$committed"/*.spv
 	[ ${#modules[@]} -eq 0 ] || cp "${modules[@]}" "$committed/"
 	version "$glslc" >"$committed/COMPILER"
+	[ -z "$newer" ] || version "$newer" >"$committed/COMPILER_NEWER"
 	echo "shaders: ${#modules[@]} modules in $committed, $kept of them left as they were"
 	;;
 check)
