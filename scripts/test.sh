@@ -30,8 +30,8 @@ build() { make --no-print-directory build; }
 shaders() { scripts/shaders.sh check; }
 shader-stats() { scripts/shader-stats.sh; }
 lint() { scripts/lint.sh; }
-unit() { go test -timeout 15m ./...; }
-race() { go test -race -short -timeout 15m ./loader ./engine ./alexnet; }
+unit() { go test -timeout 30m ./...; }
+race() { go test -race -short -timeout 20m ./loader ./engine ./alexnet; }
 
 # The Khronos validation layer, with synchronization checks within and across
 # submits, has to stay silent. It writes to the tests' standard output, which
@@ -42,7 +42,7 @@ validation() {
 	VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LOADER_DEBUG=layer \
 		VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT:VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT \
 		VK_LAYER_VALIDATE_SYNC=1 \
-		go test -v -count=1 -short -timeout 15m ./engine ./alexnet ./tests >"$log" 2>&1 || { grep -vE '^(INFO|LAYER|DEBUG|WARNING)' "$log" | tail -n 100; die "tests failed under the validation layer ($log)"; }
+		go test -v -count=1 -short -timeout 30m ./engine ./alexnet ./tests >"$log" 2>&1 || { grep -vE '^(INFO|LAYER|DEBUG|WARNING)' "$log" | tail -n 100; die "tests failed under the validation layer ($log)"; }
 	if grep -nE 'VUID-|SYNC-HAZARD|UNASSIGNED-|Validation (Error|Warning)' "$log" | head -n 50 | grep .; then
 		die "the validation layer reports the above ($log)"
 	fi
