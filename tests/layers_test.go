@@ -98,12 +98,15 @@ func TestLayers(t *testing.T) {
 				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP32) })
 			}
 			for _, p := range []layers.Precision{layers.FP16, layers.BF16} {
-				if multiplies(c.layer) && !everyTuning[c.name] && (p == layers.BF16 || testing.Short()) {
-					continue // the formats differ in how they are loaded and stored, not in the product
+				// Products in 16 bits differ from those in float32 in how they are loaded
+				// and stored alone; the hardest case has every combination.
+				hardest := c.name == "conv_odd_groups"
+				if multiplies(c.layer) && !hardest && (p == layers.BF16 || !everyTuning[c.name] || testing.Short()) {
+					continue
 				}
 				for i, tuning := range tunings {
-					if i > 0 && i < len(tunings)-1 {
-						continue // the device's own row and the one for every device
+					if i > 0 && !(hardest && i == len(tunings)-1) {
+						continue // the device's own row, and once the one for every device
 					}
 					t.Run(c.name+"/"+tuning.Name+"/"+p.String(), func(t *testing.T) { compareLayer(t, d, c, tuning, p) })
 				}
