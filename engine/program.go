@@ -36,6 +36,7 @@ type Program struct {
 	queries  vk.QueryPool
 	calls    []call
 	fence    vk.Fence
+	unbound  int // arguments bound to nothing so far
 }
 
 // CallTime is how long one call took on the device.
@@ -302,7 +303,10 @@ func (p *Program) call(commands vk.CommandBuffer, pipe *pipeline, c *call) error
 				if err != nil {
 					return err
 				}
+				// A place of its own for each, so that no two calls seem to share memory.
 				handles[s], sizes[s] = C.shim_handle(unsafe.Pointer(nothing.handle)), C.uint64_t(nothing.bytes)
+				offsets[s] = C.uint64_t(p.unbound % (stagingBytes / int(nothing.bytes)) * int(nothing.bytes))
+				p.unbound++
 				continue
 			}
 			blk, first := p.resolve(b)

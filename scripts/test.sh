@@ -43,7 +43,7 @@ validation() {
 		VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT:VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT \
 		VK_LAYER_VALIDATE_SYNC=1 \
 		go test -v -count=1 -short -timeout 30m ./engine ./alexnet ./tests >"$log" 2>&1 || { grep -vE '^(INFO|LAYER|DEBUG|WARNING)' "$log" | tail -n 100; die "tests failed under the validation layer ($log)"; }
-	if grep -nE 'VUID-|SYNC-HAZARD|UNASSIGNED-|Validation (Error|Warning)' "$log" | head -n 50 | grep .; then
+	if grep -m 50 -nE 'VUID-|SYNC-HAZARD|UNASSIGNED-|Validation (Error|Warning)' "$log"; then
 		die "the validation layer reports the above ($log)"
 	fi
 	if ! grep -qiE 'insert instance layer.*VK_LAYER_KHRONOS_validation' "$log"; then
