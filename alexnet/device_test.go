@@ -14,15 +14,9 @@ import (
 // TestDevicesTrainAsTheGoldenFile is TestReferenceTrainsAsTheGoldenFile on
 // every Vulkan device.
 func TestDevicesTrainAsTheGoldenFile(t *testing.T) {
-	infos, err := engine.Devices()
-	if err != nil {
-		t.Skipf("needs a Vulkan device: %v", err)
-	}
+	infos := usableDevices(t)
 	net := parse(t, goldenTOML)
 	for _, info := range infos {
-		if info.Rejected != "" {
-			continue
-		}
 		t.Run(info.Name, func(t *testing.T) {
 			dev, err := engine.Open(info, shaders.FS)
 			require.NoError(t, err)
@@ -57,10 +51,7 @@ func TestDevicesTrainAsTheGoldenFile(t *testing.T) {
 // TestStagingChangesNothing trains with batches staged beside the step before
 // and without, in and out of order.
 func TestStagingChangesNothing(t *testing.T) {
-	infos, err := engine.Devices()
-	if err != nil {
-		t.Skipf("needs a Vulkan device: %v", err)
-	}
+	infos := usableDevices(t)
 	info, err := engine.Select(infos, "auto")
 	require.NoError(t, err)
 	dev, err := engine.Open(info, shaders.FS)

@@ -36,14 +36,7 @@ func eachExecutor(t *testing.T, net *Network, batch int, f func(t *testing.T, ex
 		}
 	}
 	run("cpu", func(opt ExecOptions) (Executor, error) { return NewReference(net, batch, opt) })
-	infos, err := engine.Devices()
-	if err != nil {
-		t.Logf("no Vulkan device: %v", err)
-	}
-	for _, info := range infos {
-		if info.Rejected != "" {
-			continue
-		}
+	for _, info := range usableDevices(t) {
 		dev, err := engine.Open(info, shaders.FS)
 		require.NoError(t, err)
 		run(info.Name, func(opt ExecOptions) (Executor, error) { return NewDevice(dev, net, batch, opt) })

@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -101,4 +102,24 @@ func openDevice(t *testing.T, info engine.Info) *engine.Device {
 	require.NoError(t, err)
 	t.Cleanup(dev.Close)
 	return dev
+}
+
+// usableDevices are the Vulkan devices of this machine; without any the test is
+// skipped, but fails in continuous integration.
+func usableDevices(t *testing.T) (usable []engine.Info) {
+	t.Helper()
+	infos, err := engine.Devices()
+	for _, info := range infos {
+		if info.Rejected == "" {
+			usable = append(usable, info)
+		}
+	}
+	if os.Getenv("CI") != "" {
+		require.NoError(t, err)
+		require.NotEmpty(t, usable, "CI needs Vulkan devices")
+	}
+	if len(usable) == 0 {
+		t.Skipf("needs a Vulkan device: %v", err)
+	}
+	return usable
 }

@@ -2,7 +2,7 @@
 """The same networks, batches and steps in PyTorch, timed as `vkalexnet bench` does.
 
     scripts/torch_bench.py --model alexnet,alexnet-owt --batch 128,256 --out torch.json
-    vkalexnet bench compare torch.json result.json
+    vkalexnet bench compare result.json torch.json
 
 Prints what `vkalexnet bench -o json` prints (bench/report.go), so that `bench
 compare` and `bench report` read it. alexnet is Caffe's (227, groups, LRN with k = 1:
