@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -88,6 +89,51 @@ func TestSampling(t *testing.T) {
 	cancel()
 	_, err = Sampling{Repeat: 1, MaxTime: time.Hour}.Sample(ctx, count)
 	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// A device whose clock rises for a second: samples begin when it is steady.
+func TestWarmingUpByTime(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		ramp              time.Duration // until then a run takes from 3 down to 1 times 10 ms
+		warm, most, begun time.Duration // when the first sample may begin at the earliest
+		slow              bool          // the first sample is still slow
+	}{
+		{"no ramp", 0, 500 * time.Millisecond, time.Minute, 500 * time.Millisecond, false},
+		{"a short ramp", 300 * time.Millisecond, 500 * time.Millisecond, time.Minute, 500 * time.Millisecond, false},
+		{"a ramp longer than the time", time.Second, 500 * time.Millisecond, time.Minute, time.Second, false},
+		{"no time for it", 4 * time.Second, 500 * time.Millisecond, 2 * time.Second, time.Second, true},
+		{"a software device", time.Second, 0, time.Minute, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var begun []time.Duration
+				once := func() (time.Duration, error) {
+					at := time.Since(start)
+					begun = append(begun, at)
+					took := 10 * time.Millisecond
+					if at < c.ramp {
+						took += time.Duration(float64(20*time.Millisecond) * (1 - float64(at)/float64(c.ramp)))
+					}
+					time.Sleep(took)
+					return took, nil
+				}
+				samples, err := Sampling{Repeat: 10, Warmup: 2, WarmTime: c.warm, MaxTime: c.most}.Sample(t.Context(), once)
+				require.NoError(t, err)
+				require.Len(t, samples, 10)
+				first := begun[len(begun)-10]
+				assert.GreaterOrEqual(t, first, c.begun)
+				assert.LessOrEqual(t, first, c.begun+c.begun/2+100*time.Millisecond, "no longer than it takes")
+				if c.slow {
+					assert.Greater(t, samples[0], 0.011)
+				} else {
+					assert.InDelta(t, 0.010, samples[0], 1e-9)
+					assert.False(t, NewStats(samples).Drifts())
+				}
+			})
+		})
+	}
 }
 
 // sampled is a result of one device.
