@@ -175,7 +175,7 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 // network measures one network in one mode and batch size.
 func (d *benchDevice) network(net benchNet, batch int, precision layers.Precision, word string, mode alexnet.BenchMode) error {
 	r := d.result(word, word)
-	r.Model, r.Batch = net.name, batch
+	r.Model, r.Batch, r.Precision = net.name, batch, precision.String()
 	if precision != layers.FP32 {
 		r.Variant = precision.String()
 	}
