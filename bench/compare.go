@@ -46,13 +46,15 @@ func (r *Result) precision() string {
 	if r.Precision != "" {
 		return r.Precision
 	}
-	for _, word := range strings.FieldsFunc(r.Variant, func(c rune) bool { return c == ' ' || c == ',' }) {
+	for _, word := range strings.FieldsFunc(r.Variant, betweenWords) {
 		if slices.Contains([]string{"fp32", "tf32", "fp16", "bf16"}, word) {
 			return word
 		}
 	}
 	return "fp32"
 }
+
+func betweenWords(c rune) bool { return c == ' ' || c == ',' }
 
 // CompareReports compares the results of two reports test by test: the same mode,
 // model, batch and precision, on the same device where both have it, otherwise with

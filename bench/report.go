@@ -23,6 +23,8 @@ type Report struct {
 	Results     []Result      `json:"results"`
 	// Warnings are what a reader has to know to believe the figures.
 	Warnings []string `json:"warnings,omitempty"`
+	// Name tells reports on one page apart, beside a letter; it may be empty.
+	Name string `json:"-"`
 }
 
 // The modes of a benchmark.
@@ -173,10 +175,12 @@ func share(rate func() (float64, bool), peak float64) (float64, bool) {
 }
 
 // Where names the device with what must be said of it.
-func (r *Result) Where() string {
+func (r *Result) Where() string { return r.where(r.Variant) }
+
+func (r *Result) where(variant string) string {
 	name := r.Device
-	if r.Variant != "" {
-		name += ", " + r.Variant
+	if variant != "" {
+		name += ", " + variant
 	}
 	if r.Software {
 		name += " (software)"

@@ -34,6 +34,7 @@ type benchFlags struct {
 	data, format, out      string
 	precisions             []string
 	maxTime, warmTime      float64
+	tuneBudget             float64
 	noTune                 bool
 	bench.Sampling
 }
@@ -82,6 +83,7 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
+	flags.Float64Var(&f.tuneBudget, "tune-budget", 20, "seconds for tuning a model's batch size on a GPU, 0: take only what was found before")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
 	flags.StringSliceVar(&f.precisions, "precision", []string{"fp32"}, "precisions of modes infer, train and layers: "+strings.Join(precisions, ", "))
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
@@ -128,6 +130,8 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 		return usagef("--warmup %d: it must not be negative", f.Warmup)
 	case !(f.maxTime > 0) || f.maxTime > 1e6:
 		return usagef("--max-time %g: it must be above 0 and at most a million seconds", f.maxTime)
+	case !(f.tuneBudget >= 0) || f.tuneBudget > 1e6:
+		return usagef("--tune-budget %g: it must be from 0 to a million seconds", f.tuneBudget)
 	case !(f.warmTime >= 0) || f.warmTime > 1e6:
 		return usagef("--warmup-time %g: it must be from 0 to a million seconds", f.warmTime)
 	case f.size < 1 || f.size > 16384:
@@ -183,15 +187,18 @@ func runBench(cmd *cobra.Command, f *benchFlags) error {
 	for i := range b.report.Results {
 		// Layers and transfers are too short to speak of throttling.
 		if r := &b.report.Results[i]; r.Mode != bench.Layers && r.Mode != bench.Peak && r.Stats != nil && r.Stats.Drifts() {
-			b.warn("%s: %s: %s", r.Where(), r.Title(), driftText(*r.Stats.Drift))
+			b.warn("%s: %s: %s", r.Where(), r.Title(), driftText(*r.Stats.Drift, r.Software))
 		}
 	}
 	return errors.Join(b.write(), failed)
 }
 
 // driftText says what a change of a test's times, as a share, may come from.
-func driftText(drift float64) string {
-	if drift < 0 {
+func driftText(drift float64, software bool) string {
+	switch {
+	case drift < 0 && software:
+		return fmt.Sprintf("the last samples took %.0f %% less time than the first: did something disturb those?", -100*drift)
+	case drift < 0:
 		return fmt.Sprintf("the last samples took %.0f %% less time than the first: the clock still rose (--warmup-time), or something disturbed the first", -100*drift)
 	}
 	return fmt.Sprintf("the last samples took %.0f %% longer than the first: throttled, or disturbed?", 100*drift)
@@ -252,6 +259,20 @@ func (b *benchmark) write() error {
 	return benchFormats[f.format](b.report, b.cmd.OutOrStdout())
 }
 
+// keep writes what was measured so far, so that a device that hangs later does not
+// take it along.
+func (b *benchmark) keep() {
+	if b.flags.out == "" || len(b.report.Results) == b.kept {
+		return
+	}
+	b.kept = len(b.report.Results)
+	part := *b.report
+	part.Warnings = append(slices.Clone(part.Warnings), "not whole: the run was going on when this was written")
+	if err := weights.Replace(b.flags.out, func(w io.Writer) error { return benchFormats[b.flags.format](&part, w) }); err != nil {
+		b.warn("keep what was measured so far: %v", err)
+	}
+}
+
 type benchNet struct {
 	name string
 	*alexnet.Bench
@@ -264,6 +285,7 @@ type benchmark struct {
 	flags  *benchFlags
 	nets   []benchNet
 	report *bench.Report
+	kept   int // results that keep has written
 }
 
 // warn tells people and the report.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -86,7 +87,7 @@ func newBenchReport() *cobra.Command {
 		Use:   "report RESULT.json...",
 		Short: "Make a page of results",
 		Long: `Makes one HTML file of the results, with tables and pictures, that needs nothing else
-and no network.`,
+and no network; or, where --out ends in .md, their tables alone.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
@@ -95,7 +96,7 @@ and no network.`,
 			return writeBenchPage(out, args)
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "path of the HTML file (required)")
+	cmd.Flags().StringVar(&out, "out", "", "path of the HTML or Markdown file (required)")
 	return cmd
 }
 
@@ -106,9 +107,14 @@ func writeBenchPage(out string, paths []string) error {
 		if err != nil {
 			return err
 		}
+		r.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		reports = append(reports, r)
 	}
-	if err := weights.Replace(out, func(w io.Writer) error { return bench.WriteHTML(w, reports) }); err != nil {
+	write := bench.WriteHTML
+	if filepath.Ext(out) == ".md" {
+		write = bench.WriteMarkdown
+	}
+	if err := weights.Replace(out, func(w io.Writer) error { return write(w, reports) }); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil

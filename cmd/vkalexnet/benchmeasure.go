@@ -163,8 +163,8 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 	if d.choices == nil {
 		d.choices = alexnet.ReadChoices(&d.dev.Info)
 	}
-	if !d.dev.Software() {
-		d.choices, _, err = tuneFor(d.ctx, d.cmd, d.dev, d.choices, 0, func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+	if !d.dev.Software() && d.flags.tuneBudget > 0 {
+		d.choices, _, err = tuneFor(d.ctx, d.cmd, d.dev, d.choices, time.Duration(d.flags.tuneBudget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
 			return net.Tune(d.ctx, d.dev, batch, mode, d.choices, how)
 		})
 	}
@@ -174,6 +174,7 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 
 // network measures one network in one mode and batch size.
 func (d *benchDevice) network(net benchNet, batch int, precision layers.Precision, word string, mode alexnet.BenchMode) error {
+	d.keep()
 	r := d.result(word, word)
 	r.Model, r.Batch, r.Precision = net.name, batch, precision.String()
 	if precision != layers.FP32 {
