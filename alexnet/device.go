@@ -34,7 +34,7 @@ type device struct {
 // slot is a place for a batch's input on its way to the device: while one
 // batch is computed from the device's copy, the next is packed.
 type slot struct {
-	words []uint32
+	words []uint32 // all but the pictures
 	host  engine.Buffer
 	copy  *engine.Program // host → the device's input
 	batch *loader.Batch   // what is in it, nil when it is free
@@ -112,7 +112,7 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	}
 	for i := range d.slots {
 		s := &d.slots[i]
-		s.words, s.host = make([]uint32, d.layout.words), d.hostInput[i]
+		s.words, s.host = make([]uint32, d.layout.pixels), d.hostInput[i]
 		s.copy, err = d.compile(func(r *engine.Recording) {
 			r.Label("input")
 			r.Copy(d.devInput, s.host)
@@ -391,13 +391,16 @@ func (d *device) Stage(b *loader.Batch) error {
 	return nil
 }
 
-// pack sends everything but the step's numbers to the slot.
+// pack sends everything but the step's numbers to the slot. Pictures go straight
+// from the batch to the memory that the device reads, on all processors, so that the
+// host keeps up with a fast device.
 func (d *device) pack(s *slot, b *loader.Batch) error {
 	l := d.layout
 	pitch := layers.PicturePitch(b.Stored)
 	bytes := b.Stored * b.Stored * 3
 	clear(s.words[l.transforms:l.pixels])
 	pieces := min(d.batch, runtime.GOMAXPROCS(0))
+	failed := make([]error, pieces)
 	var done sync.WaitGroup
 	for piece := range pieces {
 		done.Go(func() {
@@ -405,16 +408,22 @@ func (d *device) pack(s *slot, b *loader.Batch) error {
 				label := int32(-1) // a place that this batch leaves empty
 				if i < b.N {
 					label = b.Labels[i]
-					packBytes(s.words[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
 					packFloats(s.words[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
 					packFloats(s.words[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
+					if err := engine.Upload(d.dev, s.host.Slice(l.pixels+i*pitch, pitch), b.Pixels[i*bytes:][:bytes]); err != nil {
+						failed[piece] = err
+						return
+					}
 				}
 				s.words[l.labels+i] = uint32(label)
 			}
 		})
 	}
 	done.Wait()
-	return engine.Upload(d.dev, s.host.Slice(l.labels, l.words-l.labels), s.words[l.labels:])
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	return engine.Upload(d.dev, s.host.Slice(l.labels, l.pixels-l.labels), s.words[l.labels:l.pixels])
 }
 
 // load gives the slot with the batch, staged before or now, and the step's
