@@ -152,11 +152,11 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		}
 		return candidates
 	}
-	if p.shape.FormatA == uint32(FP16) && p.shape.FormatB == uint32(FP16) {
-		for _, size := range info.Features.Matrices {
-			if size.M == 16 && size.K == 16 { // those that most devices list
-				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
-			}
+	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
+	for _, size := range sizes[p.shape.FormatA] { // operands have one format
+		if size.M == 16 && size.K == 16 { // those that most devices list
+			candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16,
+				Subgroup: int(info.Features.SubgroupSize), BF16: p.shape.FormatA == uint32(BF16)})...)
 		}
 	}
 	return append(candidates, p.candidates(info, tiles, Tuning{})...)
