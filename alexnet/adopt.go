@@ -38,13 +38,32 @@ func Adopt(file *weights.File, format weights.Format, model *Network) (net *Netw
 		}
 	}
 	net = net.WithClasses(classesOf(tensors, net.NumClasses()))
+	if model == nil && len(file.Nodes) > 0 {
+		var more []string
+		if net, more, err = net.followONNX(file.Nodes, file.Input); err != nil {
+			return nil, nil, nil, err
+		}
+		notes = append(notes, more...)
+	}
 	params, err := pair(net, tensors)
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if isZoo(tensors, format) {
+		prepared := *net
+		prepared.Input.Order, prepared.Input.Mean, prepared.Input.Std = "BGR", []float32{103.939, 116.779, 123.68}, nil
+		net = &prepared
+		notes = append(notes, "mean: 103.939, 116.779, 123.68 (BGR), that of the ONNX zoo")
+	}
 	if order := sourceOrder(tensors, format); order != "" && order != net.Input.WithDefaults().Order && params[0].Shape[1] == 3 {
 		params[0] = reversedChannels(params[0])
 		notes = append(notes, fmt.Sprintf("%s: its input channels were %s and are now %s", params[0].Name, order, net.Input.WithDefaults().Order))
+	}
+	if in := net.Input.WithDefaults(); format == weights.Caffe && model == nil && in.Resize == "warp" {
+		prepared := *net
+		prepared.Input.Resize = "opencv"
+		net = &prepared
+		notes = append(notes, "pictures: scaled as Caffe's tools do, each pixel from four (resize = \"opencv\")")
 	}
 	if len(net.Classes) == 0 && net.NumClasses() == 1000 {
 		named := *net
@@ -120,10 +139,16 @@ func sourceOrder(tensors []weights.Tensor, format weights.Format) string {
 	switch {
 	case format == weights.Torch || isTorch(tensors):
 		return "RGB"
-	case format == weights.Caffe || format == weights.ONNX && len(tensors) > 0 && strings.HasPrefix(tensors[0].Name, "conv1_w"):
+	case format == weights.Caffe || isZoo(tensors, format):
 		return "BGR"
 	}
 	return ""
+}
+
+// isZoo says whether tensors have the names of the ONNX zoo's models, which came
+// from Caffe by way of Caffe2.
+func isZoo(tensors []weights.Tensor, format weights.Format) bool {
+	return format == weights.ONNX && len(tensors) > 0 && tensors[0].Name == "conv1_w_0"
 }
 
 // classesOf is the length of the last bias.

@@ -237,7 +237,7 @@ func ReadWeightsFor(path string, model *Network) (*Network, *weights.File, error
 	}
 	params, _ := splitMomentum(file.Tensors)
 	if net == nil {
-		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops}, format, model)
+		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops, Nodes: file.Nodes, Input: file.Input}, format, model)
 		if err == nil {
 			return adopted, ours, nil
 		}
