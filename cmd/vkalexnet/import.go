@@ -41,7 +41,7 @@ files directly as --weights.`,
 }
 
 func importWeights(cmd *cobra.Command, path, output, model, mean, labels string) error {
-	file, format, err := weights.ReadFile(path)
+	file, format, err := readFile(path)
 	if err != nil {
 		return err
 	}
