@@ -207,6 +207,21 @@ func networkOf(metadata map[string]string) (*Network, error) {
 	return net, nil
 }
 
+// WeightsFile is the file that path stands for: itself, or of a run's folder the
+// best checkpoint, or the last one where there is no best.
+func WeightsFile(path string) (string, error) {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return path, nil
+	}
+	for _, name := range []string{BestCheckpoint, LastCheckpoint} {
+		file := filepath.Join(path, name)
+		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("read weights: folder %s holds no run: neither %s nor %s", path, BestCheckpoint, LastCheckpoint)
+}
+
 // ReadWeights reads parameters and the network that they belong to: the one in
 // the file's metadata, or for files of other programs what [Adopt] recognises;
 // nil where there is none. A run's folder stands for its
@@ -217,15 +232,9 @@ func ReadWeights(path string) (*Network, *weights.File, error) { return ReadWeig
 // ReadWeightsFor is [ReadWeights] for the weights of other programs that are
 // known to be a model's; nil lets [Adopt] find out.
 func ReadWeightsFor(path string, model *Network) (*Network, *weights.File, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		folder := path
-		path = filepath.Join(folder, BestCheckpoint)
-		if _, err := os.Stat(path); err != nil {
-			path = filepath.Join(folder, LastCheckpoint)
-		}
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("read weights: folder %s holds no run: neither %s nor %s", folder, BestCheckpoint, LastCheckpoint)
-		}
+	path, err := WeightsFile(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	file, format, err := weights.ReadFile(path)
 	if err != nil {
@@ -237,13 +246,18 @@ func ReadWeightsFor(path string, model *Network) (*Network, *weights.File, error
 	}
 	params, _ := splitMomentum(file.Tensors)
 	if net == nil {
-		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops}, format, model)
+		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops, Nodes: file.Nodes, Input: file.Input}, format, model)
 		if err == nil {
 			return adopted, ours, nil
 		}
 		// Plain tensors under our names may be of any network: matching them
 		// with it comes later.
 		if format != weights.Safetensors || isTorch(params) {
+			return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
+		}
+	}
+	if net != nil && isTorch(params) { // ours, written for torchvision
+		if params, err = pair(net, inOrder(params)); err != nil {
 			return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
 		}
 	}
