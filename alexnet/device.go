@@ -56,6 +56,7 @@ type deviceNet struct {
 	hostInput               [2]engine.Buffer // the words of inputLayout
 	devInput                engine.Buffer
 	loss, rank, logits      engine.Buffer
+	classWeights            engine.Buffer // of the loss in training, where the options have them
 	layout                  inputLayout
 	pictures                engine.Buffer  // replaces the input stage, for tests
 	tuning                  *layers.Tuning // replaces the device's row of the tuning table
@@ -87,7 +88,7 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	if batch < 1 {
 		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
 	}
-	if err := opt.SGD.Check(); err != nil {
+	if err := opt.check(net); err != nil {
 		return nil, err
 	}
 	memory, err := PlanMemory(dev.Info, net, batch, opt)
@@ -128,6 +129,9 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	err = d.SetParams(start)
 	if err == nil && !opt.Inference {
 		err = d.SetMomentum(start)
+	}
+	if err == nil && d.weighted() {
+		err = engine.Upload(dev, d.classWeights, slices.Concat(opt.ClassWeights, make([]float32, d.classWeights.Len()-len(opt.ClassWeights))))
 	}
 	if err != nil {
 		d.Close()
@@ -174,6 +178,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		take(&n.overflow, "overflow", alignPage(1)*len(specs), engine.OnDevice)
 		take(&n.hostOverflow, "overflow", alignPage(1)*len(specs), engine.HostReads)
 	}
+	if n.weighted() {
+		take(&n.classWeights, "class weights", net.NumClasses(), engine.OnDevice)
+	}
 	take(&n.loss, "loss", batch, engine.HostReads)
 	take(&n.rank, "rank", batch, engine.HostReads)
 	take(&n.logits, "logits", batch*plans[len(plans)-1].Out.Pitch(), engine.HostReads)
@@ -185,6 +192,9 @@ func alignParam(words int) int { return (words + 127) &^ 127 }
 
 // scaled says that gradients are computed of a multiple of the loss.
 func (n *deviceNet) scaled() bool { return n.opt.Precision == layers.FP16 && !n.opt.Inference }
+
+// weighted says that the loss in training weighs classes.
+func (n *deviceNet) weighted() bool { return len(n.opt.ClassWeights) > 0 && !n.opt.Inference }
 
 // keepGrads takes memory for gradients that outlive a batch.
 func (n *deviceNet) keepGrads() error {
@@ -258,10 +268,16 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	return a
 }
 
+// recordLoss records the loss: of an evaluation, or with the gradient of the
+// logits that of a training step, which weighs classes.
 func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
+	var weights engine.Buffer
+	if !dlogits.IsZero() {
+		weights = n.classWeights
+	}
 	r.Label("softmax")
 	l := n.layout
-	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), n.loss, n.rank, dlogits,
+	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), weights, n.loss, n.rank, dlogits,
 		n.devInput.Slice(l.step, l.labels), n.batch, n.net.NumClasses(), n.opt.Precision)
 }
 
@@ -372,7 +388,7 @@ func (d *device) Close() {
 	for _, i := range d.inside {
 		i.free(d.dev)
 	}
-	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.classWeights, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
@@ -709,7 +725,7 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		return total
 	}
 	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
-	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.classWeights, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
 	r := engine.NewRecording(info)
 	n.recordEval(r)
 	m.Inference = r.Memory()
