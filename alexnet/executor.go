@@ -105,6 +105,11 @@ type ExecOptions struct {
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// ShortBatches gives Eval, and looks inside, programs of their own for batches of
+	// 1, 2, 4, … pictures on a device, on the same parameters; otherwise a short
+	// batch takes the time of a full one. The last bits of a picture's scores then
+	// depend on how many pictures are beside it. With Inference only.
+	ShortBatches bool
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices
@@ -114,6 +119,9 @@ type ExecOptions struct {
 func (o ExecOptions) check(net *Network) error {
 	if err := o.SGD.Check(); err != nil {
 		return err
+	}
+	if o.ShortBatches && !o.Inference {
+		return errors.New("short batches have programs of their own in inference only: training has one size of batch")
 	}
 	if n := len(o.ClassWeights); n > 0 && n != net.NumClasses() {
 		return fmt.Errorf("%d class weights for the %d classes of network %q", n, net.NumClasses(), net.Name)
