@@ -17,6 +17,8 @@ type modelFlags struct {
 	weights, model, device string
 	precision              string
 	batch, workers, crops  int
+
+	ahead *opening // by network
 }
 
 func (f *modelFlags) add(cmd *cobra.Command) {
@@ -61,8 +63,12 @@ func (o *opened) close() {
 	}
 }
 
-// network reads the weights and finds the network that they belong to.
+// network reads the weights and finds the network that they belong to. Where the
+// command has a device, that is opened meanwhile.
 func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
+	if f.device != "" {
+		f.ahead = openAhead(f.device)
+	}
 	var chosen *alexnet.Network
 	if f.model != "" {
 		var err error
@@ -99,7 +105,7 @@ func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
 
 // open puts the network on the device, for batches of up to `batch` pictures.
 func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weights.File, batch int) (*opened, error) {
-	t, err := openTarget(cmd, f.device)
+	t, err := f.ahead.target(cmd)
 	if err != nil {
 		return nil, err
 	}
