@@ -23,12 +23,12 @@ type shaderStats struct {
 	Models []string `json:"models"`
 	// Candidates are the networks whose products are compiled with every tuning that
 	// the tuner tries.
-	Candidates []string        `json:"candidates,omitempty"`
-	Batches    []int           `json:"batches"`
-	Kernels    []*kernelStats  `json:"kernels"`
-	Missing    []string        `json:"not_compiled,omitempty"` // kernels that no row compiled here uses
-	rows       []layers.Tuning // those that fit the device
-	matrices   bool            // the device has cooperative matrices
+	Candidates             []string        `json:"candidates,omitempty"`
+	Batches                []int           `json:"batches"`
+	Kernels                []*kernelStats  `json:"kernels"`
+	Missing                []string        `json:"not_compiled,omitempty"` // kernels that no row compiled here uses
+	rows                   []layers.Tuning // those that fit the device
+	matrices, matricesBF16 bool            // the device has such cooperative matrices
 }
 
 // kernelStats is one pipeline and the rows of the tuning table that use it.
@@ -113,7 +113,7 @@ func openForStatistics(query string) (*engine.Device, error) {
 
 func collectShaderStats(dev *engine.Device, models, candidates []string, batches []int) (*shaderStats, error) {
 	stats := &shaderStats{Device: dev.Describe(), Models: models, Candidates: candidates, Batches: batches, rows: layers.Tunings(&dev.Info),
-		matrices: len(dev.Features.Matrices) > 0}
+		matrices: len(dev.Features.Matrices) > 0, matricesBF16: len(dev.Features.MatricesBF16) > 0}
 	found := map[string]*kernelStats{}
 	add := func(r *engine.Recording, model, row string, batch int) error {
 		pipelines, err := dev.Statistics(r)
@@ -316,18 +316,31 @@ func (k *kernelStats) spills() (found []string, told bool) {
 }
 
 // tunedKernels begins the names of the kernels that only some rows of the tuning
-// table use, matrixKernels those that the tuner tries where a device has matrices.
+// table use, matrixKernels and matrixBF16Kernels those that the tuner tries where a
+// device has matrices of fp16 and bf16.
 const (
-	tunedKernels  = "gemm_"
-	matrixKernels = "gemm_matrix_"
+	tunedKernels      = "gemm_"
+	matrixKernels     = "gemm_matrix_"
+	matrixBF16Kernels = matrixKernels + "bf16_"
 )
+
+// tried says that a kernel is a candidate of the tuner on the device.
+func (s *shaderStats) tried(name string) bool {
+	switch {
+	case len(s.Candidates) == 0:
+		return false
+	case strings.HasPrefix(name, matrixBF16Kernels):
+		return s.matricesBF16
+	}
+	return s.matrices && strings.HasPrefix(name, matrixKernels)
+}
 
 // check fails when a kernel spills, or, if all of them are wanted, when one was
 // not compiled although every device uses it.
 func (s *shaderStats) check(all bool) error {
 	for _, name := range s.Missing {
 		switch {
-		case s.matrices && len(s.Candidates) > 0 && strings.HasPrefix(name, matrixKernels):
+		case s.tried(name):
 			return fmt.Errorf("kernel %s is no candidate for any product of %s, though %s has matrices", name, strings.Join(s.Candidates, ", "), s.Device)
 		case all && !strings.HasPrefix(name, tunedKernels):
 			return fmt.Errorf("kernel %s is in no step of %s: a network or a recording that uses it has to be added", name, strings.Join(s.Models, ", "))

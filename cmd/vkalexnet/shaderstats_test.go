@@ -75,4 +75,8 @@ func TestShaderStatsRefuseSpills(t *testing.T) {
 	require.NoError(t, s.check(true), "on a device without matrices")
 	s.matrices = true
 	require.ErrorContains(t, s.check(true), "gemm_matrix_forward is no candidate")
+	s.Missing = []string{"gemm_matrix_bf16_forward"}
+	require.NoError(t, s.check(true), "on a device with matrices of fp16 alone")
+	s.matricesBF16 = true
+	require.ErrorContains(t, s.check(true), "gemm_matrix_bf16_forward is no candidate")
 }
