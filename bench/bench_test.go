@@ -320,6 +320,20 @@ func TestFiguresOfGrowthAndPrograms(t *testing.T) {
 	assert.Len(t, figures, 3)
 }
 
+// Whatever the values are, each panel has an axis with at least two numbers.
+func TestLineChartAxes(t *testing.T) {
+	for _, values := range [][]float64{{1, 1}, {5, 5}, {0.76, 1.97}, {1e-6, 1e6}, {3, 4}, {10, 20}} {
+		var c lineChart
+		for i, v := range values {
+			c.add("ms", "GPU", float64(i+1), v)
+		}
+		text := string(c.svg())
+		assert.NotContains(t, text, "NaN")
+		assert.NotContains(t, text, "Inf")
+		assert.GreaterOrEqual(t, strings.Count(text, `text-anchor="end" class="number"`), 2, values)
+	}
+}
+
 func TestGroupedNumbers(t *testing.T) {
 	for v, text := range map[float64]string{0.012: "0.012", 5: "5", 50: "50", 256: "256", 1000: "1,000", 24743.4: "24,743", 1234567: "1,234,567", 2.5: "2.5"} {
 		assert.Equal(t, text, grouped(v))

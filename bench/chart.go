@@ -216,7 +216,12 @@ func (c *lineChart) svg() template.HTML {
 		if len(batches) == 0 {
 			continue
 		}
-		y0, y1 = y0/1.15, y1*1.15
+		// From one of the axis' numbers to another.
+		below, above := ticks(y0/5.01, y0), ticks(y1, y1*5.01)
+		y0, y1 = below[len(below)-1], above[0]
+		if y0 == y1 {
+			y1 *= 2
+		}
 		x0, x1 := slices.Min(batches), slices.Max(batches)*1.0001
 		xAt := func(v float64) float64 { return left + (right-left)*math.Log(v/x0)/math.Log(x1/x0) }
 		yAt := func(v float64) float64 { return top + height*(1-math.Log(v/y0)/math.Log(y1/y0)) }
