@@ -54,7 +54,7 @@ type deviceNet struct {
 	half                    []engine.Buffer  // of weights: what products read, where the precision is not FP32
 	overflow, hostOverflow  engine.Buffer    // with loss scaling: a page for each of specs
 	hostInput               [2]engine.Buffer // the words of inputLayout
-	devInput                engine.Buffer
+	devInput, mean          engine.Buffer
 	loss, rank, logits      engine.Buffer
 	layout                  inputLayout
 	pictures                engine.Buffer  // replaces the input stage, for tests
@@ -126,6 +126,11 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	d.hostLogit = make([]float32, d.logits.Len())
 	start := zeros(d.specs)
 	err = d.SetParams(start)
+	if err == nil && !d.mean.IsZero() {
+		packed := make([]float32, d.mean.Len())
+		copy(packed, net.Input.MeanTerms())
+		err = engine.Upload(d.dev, d.mean, packed)
+	}
 	if err == nil && !opt.Inference {
 		err = d.SetMomentum(start)
 	}
@@ -170,6 +175,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		take(&n.hostInput[i], "input from the host", n.layout.words, engine.HostWrites)
 	}
 	take(&n.devInput, "input", n.layout.words, engine.OnDevice)
+	if mean := net.Input.MeanPicture; mean != nil {
+		take(&n.mean, "mean picture", len(mean), engine.OnDevice)
+	}
 	if n.scaled() {
 		take(&n.overflow, "overflow", alignPage(1)*len(specs), engine.OnDevice)
 		take(&n.hostOverflow, "overflow", alignPage(1)*len(specs), engine.HostReads)
@@ -217,7 +225,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	x := n.pictures
 	if x.IsZero() {
 		x = r.Temp("input of "+n.net.Layers[0].Name, n.batch*n.opt.Precision.Pitch(shape))
-		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
+		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), n.mean, x,
 			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size, n.opt.Precision)
 	}
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
@@ -372,7 +380,7 @@ func (d *device) Close() {
 	for _, i := range d.inside {
 		i.free(d.dev)
 	}
-	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.mean, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
@@ -709,7 +717,7 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		return total
 	}
 	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
-	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.mean, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
 	r := engine.NewRecording(info)
 	n.recordEval(r)
 	m.Inference = r.Memory()

@@ -1,4 +1,4 @@
-// y[row][column] = colour·(bilinear sample of the stored picture at geometry·(column, row, 1), 1), or 0 outside it
+// y[row][column] = colour·(bilinear sample of the stored picture at geometry·(column, row, 1), 1) − the mean picture there, or 0 outside it
 #version 450
 #extension GL_GOOGLE_include_directive : require
 
@@ -7,8 +7,10 @@ layout(local_size_x_id = 0) in;
 layout(binding = 0) readonly buffer Pixels { uint pixels[]; };         // RGB bytes, each picture at a whole word
 layout(binding = 1) readonly buffer Transforms { float transforms[]; }; // per picture: 3 × 3 and 4 × 4, by columns
 layout(constant_id = 3) const uint FORMAT = 0;
+layout(constant_id = 4) const bool WITH_MEAN = false;
 #include "include/storage.glsl"
 WRITES(2, Y, y, FORMAT)
+layout(binding = 3) readonly buffer Mean { float mean[]; };             // stored × stored pixels of three channels of y; nothing without WITH_MEAN
 layout(push_constant) uniform Args { uint batch, first, size, stored, pixels_pitch, y_pitch; };
 
 const uint TRANSFORM = 25;
@@ -22,6 +24,13 @@ vec3 texel(uint base, int row, int column) {
   uint three = low >> shift;
   if (shift > 8) three |= pixels[word + 1] << (32 - shift);
   return vec3(three & 255, three >> 8 & 255, three >> 16 & 255);
+}
+
+vec3 mean_texel(int row, int column) {
+  row = clamp(row, 0, int(stored) - 1);
+  column = clamp(column, 0, int(stored) - 1);
+  int at = (row * int(stored) + column) * 3;
+  return vec3(mean[at], mean[at + 1], mean[at + 2]);
 }
 
 // colour is pixel p of picture n.
@@ -44,6 +53,11 @@ vec3 colour(uint n, uint p) {
   vec3 result;
   for (uint c = 0; c < 3; c++)
     result[c] = transforms[t + c] * rgb.r + transforms[t + 4 + c] * rgb.g + transforms[t + 8 + c] * rgb.b + transforms[t + 12 + c];
+  if (WITH_MEAN) {
+    vec3 above = mix(mean_texel(y0, x0), mean_texel(y0, x0 + 1), fx);
+    vec3 below = mix(mean_texel(y0 + 1, x0), mean_texel(y0 + 1, x0 + 1), fx);
+    result -= mix(above, below, fy);
+  }
   return result;
 }
 
