@@ -51,6 +51,9 @@ torchvision does, and makes a network that sees BGR one that sees RGB.`,
 			mean := fmt.Sprint(in.Mean)
 			if in.MeanPicture != nil {
 				mean = "the mean picture"
+				if format != "safetensors" || names == "torchvision" {
+					mean += ", which the file does not hold,"
+				}
 			}
 			warn(cmd, "input: [N, 3, %d, %d], %s, (value of 0..255 - %s) / %v", in.Size, in.Size, in.Order, mean, in.Std)
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: network %s, %d tensors, %s\n", output, net.Name, len(params), format)
