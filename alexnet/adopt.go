@@ -32,10 +32,14 @@ func ImageNetClasses() []string { return strings.Split(strings.TrimSpace(imagene
 // network it is of. notes tell what was decided. An error about tensors names
 // each with both shapes.
 func Adopt(file *weights.File, format weights.Format, model *Network) (net *Network, adopted *weights.File, notes []string, err error) {
-	if own, err := networkOf(file.Metadata); err != nil {
+	if own, all, err := networkOf(file); err != nil {
 		return nil, nil, nil, err
 	} else if own != nil && model == nil {
-		return adoptOwn(own, file)
+		params, _ := splitMomentum(all)
+		if params, err = pair(own, inOrder(params)); err != nil {
+			return nil, nil, nil, err
+		}
+		return own, &weights.File{Tensors: params, Metadata: map[string]string{networkKey: file.Metadata[networkKey]}}, nil, nil
 	}
 	tensors := inOrder(file.Tensors)
 	if net = model; net == nil {
@@ -79,17 +83,6 @@ func Adopt(file *weights.File, format weights.Format, model *Network) (net *Netw
 	}
 	metadata := map[string]string{networkKey: string(net.TOML()), "source": string(format)}
 	return net, &weights.File{Tensors: params, Metadata: metadata}, notes, nil
-}
-
-// adoptOwn takes the parameters of a file that says which network it is of,
-// whatever their names.
-func adoptOwn(net *Network, file *weights.File) (*Network, *weights.File, []string, error) {
-	params, _ := splitMomentum(file.Tensors)
-	params, err := pair(net, inOrder(params))
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return net, &weights.File{Tensors: params, Metadata: map[string]string{networkKey: file.Metadata[networkKey]}}, nil, nil
 }
 
 var torchName = regexp.MustCompile(`^(features|classifier)\.(\d+)\.(weight|bias)$`)

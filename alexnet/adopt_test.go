@@ -56,7 +56,11 @@ func TestAdoptFollowsTheSource(t *testing.T) {
 	require.Equal(t, params[0].Data[:9], ours.Tensors[0].Data[18:27], "RGB became BGR")
 	require.Equal(t, params[0].Data[9:18], ours.Tensors[0].Data[9:18])
 
-	_, _, _, err = Adopt(file, weights.Caffe, nil)
+	own, ours, notes, err := Adopt(file, format, nil)
+	require.NoError(t, err)
+	require.Empty(t, notes)
+	require.Equal(t, []any{net, params}, []any{own, ours.Tensors}, "our own file says what it is")
+	_, _, _, err = Adopt(&weights.File{Tensors: file.Tensors}, weights.Caffe, nil)
 	require.ErrorContains(t, err, "conv1.weight has shape [2 3 3 3], the network's conv1.weight is")
 }
 

@@ -104,7 +104,7 @@ func WriteCheckpoint(path string, c *Checkpoint) error {
 		return fmt.Errorf("write checkpoint %s: %w", path, err)
 	}
 	metadata[networkKey], metadata[classesKey] = string(c.Network.TOML()), string(classes)
-	tensors := slices.Clone(c.Params)
+	tensors := c.Network.WithMean(c.Params)
 	for _, t := range c.Momentum {
 		t.Name = momentumPrefix + t.Name
 		tensors = append(tensors, t)
@@ -187,7 +187,7 @@ func ReadCheckpoint(path string) (*Checkpoint, error) {
 
 // checkpointOf checks that a file holds everything.
 func checkpointOf(file *weights.File) (*Checkpoint, error) {
-	net, err := networkOf(file.Metadata)
+	net, tensors, err := networkOf(file)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func checkpointOf(file *weights.File) (*Checkpoint, error) {
 	if c.State, err = stateOf(file.Metadata); err != nil {
 		return nil, fmt.Errorf("it is no checkpoint: %w", err)
 	}
-	params, momentum := splitMomentum(file.Tensors)
+	params, momentum := splitMomentum(tensors)
 	if c.Params, err = net.MatchTensors(params); err != nil {
 		return nil, err
 	}
@@ -208,17 +208,43 @@ func checkpointOf(file *weights.File) (*Checkpoint, error) {
 	return c, nil
 }
 
-// networkOf is the network in a file's metadata, or nil when there is none.
-func networkOf(metadata map[string]string) (*Network, error) {
-	text, ok := metadata[networkKey]
+// networkOf is the network in a file's metadata, or nil when there is none, and
+// the file's tensors but for the mean picture, which the network has then.
+func networkOf(file *weights.File) (*Network, []weights.Tensor, error) {
+	text, ok := file.Metadata[networkKey]
 	if !ok {
-		return nil, nil
+		return nil, file.Tensors, nil
 	}
 	net, err := ParseNetwork([]byte(text), "the file's network")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return net, nil
+	tensors := file.Tensors
+	if i := slices.IndexFunc(tensors, func(t weights.Tensor) bool { return t.Name == meanName }); i >= 0 {
+		stored := net.Input.WithDefaults().Stored
+		if want := []int{3, stored, stored}; !slices.Equal(tensors[i].Shape, want) {
+			return nil, nil, fmt.Errorf("%s has shape %v, the network's stored pictures are %v", meanName, tensors[i].Shape, want)
+		}
+		net.Input.MeanPicture = tensors[i].Data
+		tensors = slices.Delete(slices.Clone(tensors), i, i+1)
+	}
+	return net, tensors, nil
+}
+
+// meanName is the tensor that a mean picture is in a file of weights.
+const meanName = "input.mean"
+
+// WithMean are the parameters and, where the network has one, the mean picture.
+func (n *Network) WithMean(params []weights.Tensor) []weights.Tensor {
+	return append(slices.Clone(params), n.meanTensor()...)
+}
+
+func (n *Network) meanTensor() []weights.Tensor {
+	if n.Input.MeanPicture == nil {
+		return nil
+	}
+	stored := n.Input.WithDefaults().Stored
+	return []weights.Tensor{{Name: meanName, Shape: []int{3, stored, stored}, Data: n.Input.MeanPicture}}
 }
 
 // WeightsFile is the file that path stands for: itself, or of a run's folder the
@@ -254,11 +280,11 @@ func ReadWeightsFor(path string, model *Network) (*Network, *weights.File, error
 	if err != nil {
 		return nil, nil, err
 	}
-	net, err := networkOf(file.Metadata)
+	net, tensors, err := networkOf(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read weights %s: %w", path, err)
 	}
-	params, _ := splitMomentum(file.Tensors)
+	params, _ := splitMomentum(tensors)
 	if net == nil {
 		adopted, ours, _, err := Adopt(&weights.File{Tensors: params, Ops: file.Ops, Nodes: file.Nodes, Input: file.Input}, format, model)
 		if err == nil {

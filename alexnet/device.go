@@ -57,7 +57,7 @@ type deviceNet struct {
 	half                    []engine.Buffer  // of weights: what products read, where the precision is not FP32
 	overflow, hostOverflow  engine.Buffer    // with loss scaling: a page for each of specs
 	hostInput               [2]engine.Buffer // the words of inputLayout
-	devInput                engine.Buffer
+	devInput, mean          engine.Buffer
 	loss, rank, logits      engine.Buffer
 	classWeights            engine.Buffer // of the loss in training, where the options have them
 	layout                  inputLayout
@@ -137,6 +137,11 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	d.hostLoss, d.hostRank = make([]float32, batch), make([]uint32, batch)
 	d.hostLogit = make([]float32, d.logits.Len())
 	err = d.zeroAll()
+	if err == nil && !d.mean.IsZero() {
+		packed := make([]float32, d.mean.Len())
+		copy(packed, net.Input.MeanTerms())
+		err = engine.Upload(d.dev, d.mean, packed)
+	}
 	if err == nil && d.weighted() {
 		err = engine.Upload(dev, d.classWeights, slices.Concat(opt.ClassWeights, make([]float32, d.classWeights.Len()-len(opt.ClassWeights))))
 	}
@@ -205,6 +210,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		take(&n.hostInput[i], "input from the host", n.layout.words, engine.HostWrites)
 	}
 	take(&n.devInput, "input", n.layout.words, engine.OnDevice)
+	if mean := net.Input.MeanPicture; mean != nil {
+		take(&n.mean, "mean picture", len(mean), engine.OnDevice)
+	}
 	if n.scaled() {
 		take(&n.overflow, "overflow", alignPage(1)*len(specs), engine.OnDevice)
 		take(&n.hostOverflow, "overflow", alignPage(1)*len(specs), engine.HostReads)
@@ -284,7 +292,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	x := n.pictures
 	if x.IsZero() {
 		x = r.Temp("input of "+n.net.Layers[0].Name, n.batch*n.opt.Precision.Pitch(shape))
-		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
+		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), n.mean, x,
 			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size, n.opt.Precision)
 	}
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
@@ -455,7 +463,7 @@ func (d *device) Close() {
 	for _, i := range d.inside {
 		i.free(d.dev)
 	}
-	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.classWeights, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.mean, d.classWeights, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
@@ -832,7 +840,7 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		return total
 	}
 	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
-	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.classWeights, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.mean, n.classWeights, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
 	for _, size := range n.sizes() {
 		r := engine.NewRecording(info)
 		n.forBatches(size).recordEval(r)

@@ -1,6 +1,9 @@
 package alexnet
 
 import (
+	"math"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +12,7 @@ import (
 	"vkalexnet/layers"
 	"vkalexnet/loader"
 	"vkalexnet/shaders"
+	"vkalexnet/weights"
 )
 
 // TestDevicesTrainAsTheGoldenFile is TestReferenceTrainsAsTheGoldenFile on
@@ -167,5 +171,69 @@ func TestMemoryPlanGrowsWithTheBatch(t *testing.T) {
 		require.Greater(t, m.Total(), m.Weights+m.Momentum)
 		require.Less(t, m.Inference, m.Temporary)
 		last = m
+	}
+}
+
+// A mean picture is taken off where the crop comes from, on the CPU, on every
+// device and after a file in between; one of equal pixels is as three numbers.
+func TestMeanPicture(t *testing.T) {
+	net, err := ParseNetwork([]byte(strings.Replace(smallNet, `order = "BGR"`, "order = \"BGR\"\nstored = 12\nmean = [104, 117, 123]\nstd = [50, 60, 70]\n[input.augment]\ncrop = \"random\"\nflip = true", 1)), "test")
+	require.NoError(t, err)
+	stored := net.Input.Stored
+	params, err := net.InitialParams(1)
+	require.NoError(t, err)
+	l, err := loader.NewLoader(loader.Synthetic(20, 1), net.Input, loader.Options{Batch: 4, Workers: 1, Train: true, Augment: true})
+	require.NoError(t, err)
+	l.Start(t.Context(), 0, 0)
+	defer l.Stop()
+	b, err := l.Next()
+	require.NoError(t, err)
+	logits := func(net *Network, open func(net *Network) (Executor, error)) []float32 {
+		for i := range b.Colour { // the centre's colours on the crops of training
+			b.Colour[i] = net.Input.Normalise()
+		}
+		exec, err := open(net)
+		require.NoError(t, err)
+		defer exec.Close()
+		require.NoError(t, exec.SetParams(params))
+		res, err := exec.Eval(b)
+		require.NoError(t, err)
+		return res.Logits
+	}
+	reference := func(net *Network) (Executor, error) { return NewReference(net, 4, ExecOptions{Inference: true}) }
+	plain := logits(net, reference)
+
+	flat := *net
+	for _, m := range net.Input.Mean {
+		for range stored * stored {
+			flat.Input.MeanPicture = append(flat.Input.MeanPicture, m)
+		}
+	}
+	require.InDeltaSlice(t, plain, logits(&flat, reference), 1e-4)
+
+	uneven := *net
+	for i := range 3 * stored * stored {
+		uneven.Input.MeanPicture = append(uneven.Input.MeanPicture, float32(i%stored+i/stored%stored))
+	}
+	want := logits(&uneven, reference)
+	require.Greater(t, math.Abs(float64(plain[0]-want[0])), 1e-3)
+	path := filepath.Join(t.TempDir(), "w.safetensors")
+	require.NoError(t, weights.WriteSafetensors(path, &weights.File{Tensors: uneven.WithMean(params), Metadata: map[string]string{networkKey: string(uneven.TOML())}}))
+	read, file, err := ReadWeights(path)
+	require.NoError(t, err)
+	require.Equal(t, uneven.Input, read.Input)
+	require.Len(t, file.Tensors, len(params))
+	require.Contains(t, read.Input.Protocol(1), "mean picture")
+	_, _, err = read.WithProtocol("torchvision") // which stores 9 pixels
+	require.ErrorContains(t, err, "the mean picture has")
+
+	for _, info := range usableDevices(t) {
+		t.Run(info.Name, func(t *testing.T) {
+			dev, err := engine.Open(info, shaders.FS)
+			require.NoError(t, err)
+			defer dev.Close()
+			got := logits(read, func(net *Network) (Executor, error) { return NewDevice(dev, net, 4, ExecOptions{Inference: true}) })
+			require.InDeltaSlice(t, want, got, 1e-4)
+		})
 	}
 }

@@ -145,7 +145,7 @@ func (r *reference) Close() {}
 // load makes the first layer's input of the batch's bytes.
 func (r *reference) load(b *loader.Batch) {
 	x := r.slots[0].X[:b.N*r.net.InputShape().Len()]
-	layers.AugmentCPU(x, b.Pixels, b.N, b.Stored, r.net.Input.Size, b.Geometry[:b.N], b.Colour[:b.N])
+	layers.AugmentCPU(x, b.Pixels, r.net.Input.MeanTerms(), b.N, b.Stored, r.net.Input.Size, b.Geometry[:b.N], b.Colour[:b.N])
 	r.round(x)
 }
 

@@ -180,7 +180,7 @@ func (v *verifier) input(ctx context.Context, net *Network) ([]float32, error) {
 	}
 	shape := net.InputShape()
 	want := make([]float32, v.batch*shape.Len())
-	layers.AugmentCPU(want, b.Pixels, v.batch, b.Stored, net.Input.Size, b.Geometry, b.Colour)
+	layers.AugmentCPU(want, b.Pixels, net.Input.MeanTerms(), v.batch, b.Stored, net.Input.Size, b.Geometry, b.Colour)
 	pitch, bytes := layers.PicturePitch(b.Stored), b.Stored*b.Stored*3
 	words := make([]uint32, v.batch*pitch)
 	var transforms []float32
@@ -196,13 +196,19 @@ func (v *verifier) input(ctx context.Context, net *Network) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
+	var mean engine.Buffer
+	if terms := net.Input.MeanTerms(); terms != nil {
+		if mean, err = buffer(v, "mean picture", len(terms), terms); err != nil {
+			return nil, err
+		}
+	}
 	y, err := buffer[float32](v, "input", v.batch*v.precision.Pitch(shape), nil)
 	if err != nil {
 		return nil, err
 	}
 	defer v.free()
 	if err := v.run(func(r *engine.Recording) {
-		layers.Augment(r, pixels, matrices, y, v.batch, b.Stored, net.Input.Size, v.precision)
+		layers.Augment(r, pixels, matrices, mean, y, v.batch, b.Stored, net.Input.Size, v.precision)
 	}); err != nil {
 		return nil, err
 	}

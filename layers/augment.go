@@ -18,8 +18,10 @@ import (
 // in all channels outside the stored picture, else interpolated between the
 // four neighbours, the border pixels continuing outwards by half a pixel. Then
 // (o0, o1, o2, _) = colour[b] · (R, G, B, 1) with R, G, B in 0..255, and o_j is
-// channel j of dst, [batch, 3, size, size].
-func AugmentCPU(dst []float32, pixels []byte, batch, stored, size int, geometry []mgl32.Mat3, colour []mgl32.Mat4) {
+// channel j of dst, [batch, 3, size, size]. Where there is a mean picture, mean,
+// [stored, stored, 3] in the channels of dst, its sample at the same place is
+// taken off.
+func AugmentCPU(dst []float32, pixels []byte, mean []float32, batch, stored, size int, geometry []mgl32.Mat3, colour []mgl32.Mat4) {
 	parallel(batch*size, func(first, last int) {
 		for row := first; row < last; row++ {
 			b, y := row/size, row%size
@@ -29,6 +31,10 @@ func AugmentCPU(dst []float32, pixels []byte, batch, stored, size int, geometry 
 				var out mgl32.Vec4
 				if rgb, inside := sample(picture, stored, at[0]/at[2], at[1]/at[2]); inside {
 					out = colour[b].Mul4x1(rgb.Vec4(1))
+					if mean != nil {
+						m, _ := sample(mean, stored, at[0]/at[2], at[1]/at[2])
+						out = out.Sub(m.Vec4(0))
+					}
 				}
 				for channel := range 3 {
 					dst[((b*3+channel)*size+y)*size+x] = out[channel]
@@ -40,7 +46,7 @@ func AugmentCPU(dst []float32, pixels []byte, batch, stored, size int, geometry 
 
 // sample is the colour of a stored×stored picture at (u, v), and whether that
 // lies on the picture.
-func sample(picture []byte, stored int, u, v float32) (rgb mgl32.Vec3, inside bool) {
+func sample[T byte | float32](picture []T, stored int, u, v float32) (rgb mgl32.Vec3, inside bool) {
 	far := float32(stored) - 0.5
 	if !(u >= -0.5 && u < far && v >= -0.5 && v < far) { // NaN is outside
 		return rgb, false
@@ -64,9 +70,10 @@ func lerp(a, b mgl32.Vec3, t float32) mgl32.Vec3 {
 }
 
 type augment struct {
-	Pixels, Transforms, Y                           engine.Buffer
+	Pixels, Transforms, Mean, Y                     engine.Buffer
 	Batch, First, Size, Stored, PixelsPitch, YPitch uint32
 	Format                                          uint32 // Precision of Y
+	WithMean                                        bool
 }
 
 var augmentKernel = engine.Declare[augment]("augment")
@@ -77,15 +84,16 @@ const TransformWords = 9 + 16
 
 // Augment records the input stage, as AugmentCPU defines it. pixels holds each
 // picture from a multiple of PicturePitch(stored) words on, transforms
-// TransformWords per picture; y is of Shape{3, size, size} in the precision.
-func Augment(r *engine.Recording, pixels, transforms, y engine.Buffer, batch, stored, size int, precision Precision) {
+// TransformWords per picture; mean is a mean picture, or nothing; y is of
+// Shape{3, size, size} in the precision.
+func Augment(r *engine.Recording, pixels, transforms, mean, y engine.Buffer, batch, stored, size int, precision Precision) {
 	shape := Shape{3, size, size}
 	pitch := precision.Pitch(shape)
 	pixelsPitch := PicturePitch(stored)
 	for _, at := range batchSlices(r, batch, max(pitch, pixelsPitch)) {
 		n := at[1] - at[0]
 		augmentKernel.Record(r, engine.Threads(n*ceilDiv(size*size, 4)), augment{
-			Pixels: examples(pixels, at, pixelsPitch), Transforms: transforms, First: uint32(at[0]), Y: examples(y, at, pitch),
+			Pixels: examples(pixels, at, pixelsPitch), Transforms: transforms, Mean: mean, WithMean: !mean.IsZero(), First: uint32(at[0]), Y: examples(y, at, pitch),
 			Batch: uint32(n), Size: uint32(size), Stored: uint32(stored), PixelsPitch: uint32(pixelsPitch), YPitch: uint32(precision.elementPitch(shape)), Format: uint32(precision),
 		})
 	}

@@ -26,7 +26,7 @@ func augmented(size int, geometry mgl32.Mat3, colour mgl32.Mat4) []float32 {
 	for i := range dst {
 		dst[i] = float32(math.NaN())
 	}
-	AugmentCPU(dst, storedPicture(4), 1, 4, size, []mgl32.Mat3{geometry}, []mgl32.Mat4{colour})
+	AugmentCPU(dst, storedPicture(4), nil, 1, 4, size, []mgl32.Mat3{geometry}, []mgl32.Mat4{colour})
 	return dst
 }
 
@@ -84,7 +84,7 @@ func TestAugmentEveryPictureHasItsOwn(t *testing.T) {
 		second[i] = 50
 	}
 	dst := make([]float32, 2*3)
-	AugmentCPU(dst, append(storedPicture(4), second...), 2, 4, 1,
+	AugmentCPU(dst, append(storedPicture(4), second...), nil, 2, 4, 1,
 		[]mgl32.Mat3{mgl32.Translate2D(1, 0), mgl32.Ident3()},
 		[]mgl32.Mat4{mgl32.Ident4(), mgl32.Scale3D(1, 2, 3)})
 	require.Equal(t, []float32{1, 101, 200, 50, 100, 150}, dst)

@@ -97,7 +97,27 @@ func (in Input) Normalise() mgl32.Mat4 {
 		order = mgl32.Mat4FromCols(mgl32.Vec4{0, 0, 1, 0}, mgl32.Vec4{0, 1, 0, 0}, mgl32.Vec4{1, 0, 0, 0}, mgl32.Vec4{0, 0, 0, 1})
 	}
 	scale := mgl32.Scale3D(1/in.Std[0], 1/in.Std[1], 1/in.Std[2])
+	if in.MeanPicture != nil { // which MeanTerms are for
+		return scale.Mul4(order)
+	}
 	return scale.Mul4(mgl32.Translate3D(-in.Mean[0], -in.Mean[1], -in.Mean[2])).Mul4(order)
+}
+
+// MeanTerms are what is taken off the pixels of the stored picture after
+// Normalise: the mean picture by the deviation, [Stored, Stored, 3]. nil where
+// there is none.
+func (in Input) MeanTerms() []float32 {
+	if in.MeanPicture == nil {
+		return nil
+	}
+	in = in.WithDefaults()
+	terms, size := make([]float32, len(in.MeanPicture)), in.Stored*in.Stored
+	for c := range 3 {
+		for i, v := range in.MeanPicture[c*size:][:size] {
+			terms[3*i+c] = v / in.Std[c]
+		}
+	}
+	return terms
 }
 
 // needsMean says whether the colour matrix depends on the picture.

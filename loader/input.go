@@ -27,6 +27,11 @@ type Input struct {
 	// Mean and Std hold three values each, in Order; zeros and ones when empty.
 	Mean []float32 `toml:"mean,omitempty"`
 	Std  []float32 `toml:"std,omitempty"`
+	// MeanPicture, [3, Stored, Stored] in Order, is a mean for each pixel that
+	// is taken off in the place of Mean, at the place that a crop comes from, as
+	// Caffe does. nil where there is none. It is too long for a network's file:
+	// a file of weights holds it.
+	MeanPicture []float32 `toml:"-"`
 	// Augment is what training does to each picture.
 	Augment Augment `toml:"augment,omitempty"`
 }
@@ -141,6 +146,9 @@ func (in Input) Check() error {
 	if len(in.Std) != 3 {
 		return fmt.Errorf("input.std has %d values: it needs 3, one per channel", len(in.Std))
 	}
+	if n := len(in.MeanPicture); n != 0 && n != 3*in.Stored*in.Stored {
+		return fmt.Errorf("the mean picture has %d numbers: input.stored %d takes %d", n, in.Stored, 3*in.Stored*in.Stored)
+	}
 	for i, s := range in.Std {
 		if !(s > 0 && s <= math.MaxFloat32) {
 			return fmt.Errorf("input.std holds %v: it must be above 0", s)
@@ -185,8 +193,12 @@ func (in Input) Protocol(crops int) string {
 	if crops > 1 {
 		views = fmt.Sprintf("%d crops of %d, probabilities averaged", crops, in.Size)
 	}
-	return fmt.Sprintf("%s (%s), %s, %s, mean %s, std %s",
-		how, filter, views, in.Order, joinFloats(in.Mean), joinFloats(in.Std))
+	mean := "mean " + joinFloats(in.Mean)
+	if in.MeanPicture != nil {
+		mean = "mean picture"
+	}
+	return fmt.Sprintf("%s (%s), %s, %s, %s, std %s",
+		how, filter, views, in.Order, mean, joinFloats(in.Std))
 }
 
 func joinFloats(v []float32) string {

@@ -118,6 +118,22 @@ void resize(uint8_t *dst, long stride, const uint8_t *src, long src_stride, cons
 	}
 }
 
+void resize_four(uint8_t *dst, long stride, const uint8_t *src, long src_stride, const resize_axis *x, const resize_axis *y) {
+	for (int j = 0; j < y->n; j++) {
+		const int first = y->first[j];
+		const uint8_t *above = src + (first < 0 ? 0 : first) * src_stride, *below = src + (first + 1 < y->hi ? first + 1 : y->hi - 1) * src_stride;
+		const int16_t *v = y->weights + 4l * j;
+		for (int i = 0; i < x->n; i++) {
+			const int16_t *w = x->weights + 4l * i;
+			const long left = 4l * x->first[i], right = left + 4 * (x->taps - 1);
+			for (int c = 0; c < 3; c++) {
+				int32_t a = above[left + c] * w[2] + above[right + c] * w[3], b = below[left + c] * w[2] + below[right + c] * w[3];
+				dst[j * stride + 3l * i + c] = (uint8_t)(((v[2] * (a >> 4) >> 16) + (v[3] * (b >> 4) >> 16) + 2) >> 2);
+			}
+		}
+	}
+}
+
 static inline uint8_t clamp(int32_t v) { return v < 0 ? 0 : v > 255 ? 255 : (uint8_t)v; }
 
 void ycc_to_rgb(uint8_t *dst, const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int n) {

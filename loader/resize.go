@@ -22,7 +22,8 @@ import (
 // counts, with the numbers and the rounding of PIL's BILINEAR (Pillow,
 // src/libImaging/Resample.c), so that the bytes are those of torchvision's
 // Resize. "short" is its Resize of the short side and CenterCrop, with their
-// roundings. In mode "opencv" the filter is not widened. Transparent pixels are
+// roundings. "opencv" is cv::resize of OpenCV 4.6, which does not widen the
+// filter. Transparent pixels are
 // laid over black; 16-bit samples keep their upper 8 bits.
 func Store(dst []byte, img image.Image, stored int, mode string) error {
 	return storeOf(dst, img, img.Bounds().Size(), stored, mode)
@@ -38,23 +39,26 @@ func storeOf(dst []byte, img image.Image, size image.Point, stored int, mode str
 	if b := img.Bounds(); b.Empty() || w < 1 || h < 1 {
 		return fmt.Errorf("store picture: it has %d×%d pixels", b.Dx(), b.Dy())
 	}
-	along := func(out, from, n int, widen bool) axis { return newAxis(img.Bounds().Dx(), w, out, from, n, widen) }
-	down := func(out, from, n int, widen bool) axis { return newAxis(img.Bounds().Dy(), h, out, from, n, widen) }
+	have := img.Bounds().Size()
+	along := func(out, from, n int) axis { return newAxis(have.X, w, out, from, n) }
+	down := func(out, from, n int) axis { return newAxis(have.Y, h, out, from, n) }
 	switch mode {
-	case "warp", "opencv":
-		scaleTo(dst, 3*stored, img, along(stored, 0, stored, mode == "warp"), down(stored, 0, stored, mode == "warp"))
+	case "warp":
+		scaleTo(dst, 3*stored, img, along(stored, 0, stored), down(stored, 0, stored))
+	case "opencv":
+		scaleTo(dst, 3*stored, img, fourAxis(have.X, w, stored, true), fourAxis(have.Y, h, stored, false))
 	case "short":
 		// The length that torchvision gives a side, and where its crop begins.
 		length := func(side int) int { return int(int64(stored) * int64(side) / int64(min(w, h))) }
 		begin := func(out int) int { return int(math.RoundToEven(float64(out-stored) / 2)) }
 		nx, ny := length(w), length(h)
-		scaleTo(dst, 3*stored, img, along(nx, begin(nx), stored, true), down(ny, begin(ny), stored, true))
+		scaleTo(dst, 3*stored, img, along(nx, begin(nx), stored), down(ny, begin(ny), stored))
 	case "letterbox":
 		n, side := float64(stored), float64(max(w, h))
 		nx := max(1, int(math.Round(float64(w)*n/side)))
 		ny := max(1, int(math.Round(float64(h)*n/side)))
 		clear(dst)
-		scaleTo(dst[3*((stored-ny)/2*stored+(stored-nx)/2):], 3*stored, img, along(nx, 0, nx, true), down(ny, 0, ny, true))
+		scaleTo(dst[3*((stored-ny)/2*stored+(stored-nx)/2):], 3*stored, img, along(nx, 0, nx), down(ny, 0, ny))
 	default:
 		return fmt.Errorf("store picture: resize is %q: it must be one of %s", mode, strings.Join(resizeModes, ", "))
 	}
@@ -67,25 +71,20 @@ type axis struct {
 	first   []int32
 	weights []int16
 	taps    int
-	lo, hi  int // the range of source pixels that are read
+	four    bool // the arithmetic is that of OpenCV
+	lo, hi  int  // the range of source pixels that are read
 }
 
 // newAxis is the tent filter that makes out pixels of a side of size, of which
 // the n from the given one on are wanted, from its have pixels: fewer where it
 // was decoded at a part of its size. A tent reaches to the centres of the
-// neighbours of an output pixel where the source has more pixels and widen says
-// so, else to those of a source pixel.
-func newAxis(have, size, out, from, n int, widen bool) axis {
+// neighbours of an output pixel where the source has more pixels, else to those
+// of a source pixel.
+func newAxis(have, size, out, from, n int) axis {
 	// Conversions of products keep the compiler from fusing them with sums,
 	// which would round another way than PIL.
-	scale := float64(size) / float64(out)
-	if have < size {
-		scale /= math.Round(float64(size) / float64(have))
-	}
-	support := 1.0
-	if widen {
-		support = max(1, scale)
-	}
+	scale := scaleOf(have, size, out)
+	support := max(1, scale)
 	reach := func(i int) (centre float64, lo, hi int) {
 		centre = float64((float64(from+i) + 0.5) * scale)
 		return centre, max(0, int(centre-support+0.5)), min(have, int(centre+support+0.5))
@@ -116,6 +115,39 @@ func newAxis(have, size, out, from, n int, widen bool) axis {
 		}
 		a.first[i] = int32(first)
 		a.lo, a.hi = min(a.lo, first), max(a.hi, first+a.taps)
+	}
+	return a
+}
+
+// scaleOf is how many of the have pixels of a side an output pixel spans.
+func scaleOf(have, size, out int) float64 {
+	scale := float64(size) / float64(out)
+	if have < size {
+		scale /= math.Round(float64(size) / float64(have))
+	}
+	return scale
+}
+
+// fourAxis is the axis of resize_four: the two neighbours of each output
+// pixel's centre, with the weights of OpenCV's cv::resize. Beyond the edges it
+// weighs columns anew, as columns says, and rows not, which rounds another way.
+func fourAxis(have, size, out int, columns bool) axis {
+	scale := scaleOf(have, size, out)
+	a := axis{first: make([]int32, out), weights: make([]int16, 4*out), taps: min(2, have), four: true, hi: have}
+	for i := range out {
+		at := float32(float64((float64(i)+0.5)*scale) - 0.5)
+		first := int(math.Floor(float64(at)))
+		part := at - float32(first) // of the second neighbour
+		if columns && first < 0 {
+			first, part = 0, 0
+		}
+		if last := have - a.taps; columns && first > last {
+			first, part = last, float32(a.taps-1)
+		}
+		a.first[i] = int32(first)
+		for k, w := range [2]float32{1 - part, part} {
+			a.weights[4*i+2+k] = int16(math.RoundToEven(float64(w * (1 << C.RESIZE_PART))))
+		}
 	}
 	return a
 }
@@ -157,10 +189,14 @@ func scaleTo(dst []byte, stride int, img image.Image, x, y axis) {
 	if x.lo < 0 || y.lo < 0 || x.hi > b.Dx() || y.hi > b.Dy() || len(pixels) < (y.hi-y.lo-1)*width+4*x.hi || len(dst) < (ny-1)*stride+3*nx {
 		panic(fmt.Sprintf("loader: %d bytes of %d×%d pixels do not hold columns %d..%d and rows %d..%d", len(pixels), b.Dx(), b.Dy(), x.lo, x.hi, y.lo, y.hi))
 	}
-	rows := grow(&s.rows, 4*nx*(y.hi-y.lo))
 	var pinned runtime.Pinner
 	defer pinned.Unpin()
 	cx, cy := x.pin(&pinned), y.pin(&pinned)
+	if x.four {
+		C.resize_four((*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy)
+		return
+	}
+	rows := grow(&s.rows, 4*nx*(y.hi-y.lo))
 	C.resize((*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy, (*C.uint8_t)(&rows[0]))
 }
 

@@ -24,6 +24,12 @@ typedef struct {
 // columns, rounded to bytes after each. rows holds 4 * x.n * (y.hi - y.lo) bytes.
 void resize(uint8_t *dst, long stride, const uint8_t *src, long src_stride, const resize_axis *x, const resize_axis *y, uint8_t *rows);
 
+// resize_four makes every pixel of the two by two around its place, with the
+// arithmetic of OpenCV's cv::resize for bytes (INTER_LINEAR): weights that add up
+// to 1 << RESIZE_PART, in the low parts of the axes'. x has one tap or two; the
+// first row of two may be -1 and the second y.hi, which repeat the edge.
+void resize_four(uint8_t *dst, long stride, const uint8_t *src, long src_stride, const resize_axis *x, const resize_axis *y);
+
 // ycc_to_rgb converts n pixels of full-range (JFIF) YCbCr with libjpeg's rounding.
 void ycc_to_rgb(uint8_t *dst, const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int n);
 

@@ -218,10 +218,10 @@ func BenchmarkImageNet(b *testing.B) {
 	}
 }
 
-// The bytes that Pillow 9.4.0 makes of the same picture: Image.resize with
-// BILINEAR, and torchvision 0.14's Resize and CenterCrop for "short". The sums
-// were made by tests/parity/witness.py golden.
-func TestStoreIsPILs(t *testing.T) {
+// The bytes that others make of the same picture: Pillow 9.4.0 by Image.resize
+// with BILINEAR, torchvision 0.14 by Resize and CenterCrop for "short", OpenCV
+// 4.6.0 by cv::resize. The sums are those of tests/parity/witness.py golden.
+func TestStoreIsPillowsAndOpenCVs(t *testing.T) {
 	for _, c := range []struct {
 		w, h, stored int
 		mode, sum    string
@@ -238,6 +238,12 @@ func TestStoreIsPILs(t *testing.T) {
 		{2, 300, 5, "warp", "e43f28592687406f"},
 		{1237, 64, 9, "warp", "09cb6b7cb2cc1db4"},
 		{64, 64, 64, "short", "97af24867c644a2a"},
+		{100, 80, 32, "opencv", "d9f35469ca1bf9e0"},
+		{31, 97, 24, "opencv", "eaeb0bf31e08fabd"},
+		{500, 375, 256, "opencv", "72b40bc6bb20a16c"},
+		{10, 7, 24, "opencv", "0460e0c2ee43e781"},
+		{1, 1, 8, "opencv", "5d89f056865052bc"},
+		{641, 427, 227, "opencv", "e0b52d7797e9a5d8"},
 	} {
 		img := image.NewRGBA(image.Rect(0, 0, c.w, c.h))
 		for i := range img.Pix {

@@ -1,4 +1,4 @@
-// y[row][column] = colour·(bilinear sample of the stored picture at geometry·(column, row, 1), 1), or 0 outside it
+// y[row][column] = colour·(bilinear sample of the stored picture at geometry·(column, row, 1), 1) − the mean picture there, or 0 outside it
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -8,8 +8,10 @@ layout(local_size_x_id = 0) in;
 layout(binding = 0) readonly buffer Pixels { uint pixels[]; };         // RGB bytes, each picture at a whole word
 layout(binding = 1) readonly buffer Transforms { float transforms[]; }; // per picture: 3 × 3 and 4 × 4, by columns
 layout(constant_id = 3) const uint FORMAT = 0;
+layout(constant_id = 4) const bool WITH_MEAN = false;
 #include "include/storage.glsl"
 WRITES(2, Y, y, FORMAT)
+layout(binding = 3) readonly buffer Mean { float mean[]; };             // stored × stored pixels of three channels of y; nothing without WITH_MEAN
 layout(push_constant) uniform Args { uint batch, first, size, stored, pixels_pitch, y_pitch; };
 
 const uint TRANSFORM = 25;
@@ -23,6 +25,13 @@ vec3 texel(uint base, int row, int column) {
   uint three = low >> shift;
   if (shift > 8) three |= pixels[word + 1] << (32 - shift);
   return vec3(three & 255, three >> 8 & 255, three >> 16 & 255);
+}
+
+vec3 mean_texel(int row, int column) {
+  row = clamp(row, 0, int(stored) - 1);
+  column = clamp(column, 0, int(stored) - 1);
+  int at = (row * int(stored) + column) * 3;
+  return vec3(mean[at], mean[at + 1], mean[at + 2]);
 }
 
 // Rolled: drivers that run on CPUs compile when the first picture waits for it, and what is unrolled takes them long.
@@ -44,13 +53,18 @@ void main() { // four pixels, which are three quads of elements
     if (p + j >= count || !(at.x >= -0.5 && at.x < edge && at.y >= -0.5 && at.y < edge)) continue;
     const ivec2 corner = ivec2(floor(at.xy));
     const vec2 f = at.xy - floor(at.xy);
-    vec3 top = vec3(0), rgb = vec3(0);
+    vec3 top = vec3(0), rgb = vec3(0), above = vec3(0), below = vec3(0);
     [[dont_unroll]] for (int row = 0; row < 2; row++) {
       top = rgb;
       rgb = mix(texel(base, corner.y + row, corner.x), texel(base, corner.y + row, corner.x + 1), f.x);
+      if (WITH_MEAN) {
+        above = below;
+        below = mix(mean_texel(corner.y + row, corner.x), mean_texel(corner.y + row, corner.x + 1), f.x);
+      }
     }
     rgb = mix(top, rgb, f.y);
-    const vec3 v = m[0] * rgb.r + m[1] * rgb.g + m[2] * rgb.b + m[3];
+    vec3 v = m[0] * rgb.r + m[1] * rgb.g + m[2] * rgb.b + m[3];
+    if (WITH_MEAN) v -= mix(above, below, f.y);
     for (uint k = 0; k < 4; k++) if (k == j) c[k] = v;
   }
   uint at = n * y_pitch + p * 3, left = (count - p) * 3;

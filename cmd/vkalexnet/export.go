@@ -48,7 +48,14 @@ torchvision does, and makes a network that sees BGR one that sees RGB.`,
 				return fmt.Errorf("export to %s: %w", output, err)
 			}
 			in := net.Input.WithDefaults()
-			warn(cmd, "input: [N, 3, %d, %d], %s, (value of 0..255 - %v) / %v", in.Size, in.Size, in.Order, in.Mean, in.Std)
+			mean := fmt.Sprint(in.Mean)
+			if in.MeanPicture != nil {
+				mean = "the mean picture"
+				if format != "safetensors" || names == "torchvision" {
+					mean += ", which the file does not hold,"
+				}
+			}
+			warn(cmd, "input: [N, 3, %d, %d], %s, (value of 0..255 - %s) / %v", in.Size, in.Size, in.Order, mean, in.Std)
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: network %s, %d tensors, %s\n", output, net.Name, len(params), format)
 			return nil
 		},
@@ -84,6 +91,9 @@ func export(net *alexnet.Network, params []weights.Tensor, metadata map[string]s
 	kept["network"] = string(net.TOML())
 	if torch { // whose readers match by name alone
 		kept = map[string]string{"format": "pt"}
+	}
+	if !torch {
+		params = net.WithMean(params)
 	}
 	return weights.WriteSafetensors(output, &weights.File{Tensors: params, Metadata: kept})
 }

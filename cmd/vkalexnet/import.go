@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vkalexnet/alexnet"
+	"vkalexnet/loader"
 	"vkalexnet/weights"
 )
 
@@ -34,7 +35,7 @@ files directly as --weights.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&output, "output", "o", "", "safetensors file to write (required)")
 	flags.StringVar(&model, "model", "", "preset or network's TOML file (default: recognised from names and shapes)")
-	flags.StringVar(&mean, "mean", "", "Caffe's .binaryproto with the mean picture; its channels' means are kept")
+	flags.StringVar(&mean, "mean", "", "Caffe's .binaryproto with the mean picture")
 	addLabels(cmd, &labels)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
@@ -57,10 +58,11 @@ func importWeights(cmd *cobra.Command, path, output, model, mean, labels string)
 	}
 	named := *net
 	if mean != "" {
-		if named.Input.Mean, err = meanOf(mean, named.Input.WithDefaults().Order); err != nil {
+		note, err := addMean(&named.Input, mean)
+		if err != nil {
 			return err
 		}
-		notes = append(notes, fmt.Sprintf("mean: %v (%s), of the channels of %s", named.Input.Mean, named.Input.WithDefaults().Order, mean))
+		notes = append(notes, note)
 	}
 	if labels != "" {
 		if named.Classes, err = readLabels(labels, named.NumClasses()); err != nil {
@@ -68,6 +70,7 @@ func importWeights(cmd *cobra.Command, path, output, model, mean, labels string)
 		}
 	}
 	adopted.Metadata["network"] = string(named.TOML())
+	adopted.Tensors = named.WithMean(adopted.Tensors)
 	if err := weights.WriteSafetensors(output, adopted); err != nil {
 		return err
 	}
@@ -78,33 +81,44 @@ func importWeights(cmd *cobra.Command, path, output, model, mean, labels string)
 	return nil
 }
 
-// meanOf averages the channels of a mean picture, [1, 3, height, width] in BGR.
-func meanOf(path, order string) ([]float32, error) {
+// addMean takes a mean picture, [1, 3, height, width] in BGR, for one that is to
+// be taken off pixel by pixel where it has the size of the network's stored
+// pictures, else for the means of its channels. It says which.
+func addMean(in *loader.Input, path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read mean: %w", err)
+		return "", fmt.Errorf("read mean: %w", err)
 	}
 	t, err := weights.ParseBlob(data)
 	if err != nil {
-		return nil, fmt.Errorf("read mean %s: %w", path, err)
+		return "", fmt.Errorf("read mean %s: %w", path, err)
 	}
 	n := len(t.Shape)
 	if n < 3 || t.Shape[n-3] != 3 || len(t.Data) == 0 || len(t.Data) != 3*t.Shape[n-2]*t.Shape[n-1] {
-		return nil, fmt.Errorf("read mean %s: its shape is %v; one picture of 3 channels is expected", path, t.Shape)
+		return "", fmt.Errorf("read mean %s: its shape is %v; one picture of 3 channels is expected", path, t.Shape)
 	}
-	means := make([]float32, 3)
+	with := in.WithDefaults()
 	size := len(t.Data) / 3
-	for c := range means {
+	planes := [][]float32{t.Data[:size], t.Data[size : 2*size], t.Data[2*size:]}
+	if with.Order == "RGB" {
+		slices.Reverse(planes)
+	}
+	in.Mean, in.MeanPicture = make([]float32, 3), nil
+	for c, plane := range planes {
 		sum := 0.0
-		for _, v := range t.Data[c*size : (c+1)*size] {
+		for _, v := range plane {
+			if v != v || v < 0 || v > 255 {
+				return "", fmt.Errorf("read mean %s: it holds %g; the mean of values from 0 to 255 is expected", path, v)
+			}
 			sum += float64(v)
 		}
-		means[c] = float32(sum / float64(size))
+		in.Mean[c] = float32(sum / float64(size))
 	}
-	if order == "RGB" {
-		slices.Reverse(means)
+	if t.Shape[n-2] == with.Stored && t.Shape[n-1] == with.Stored {
+		in.MeanPicture = slices.Concat(planes...)
+		return fmt.Sprintf("mean: the picture in %s, averages %v (%s)", path, in.Mean, with.Order), nil
 	}
-	return means, nil
+	return fmt.Sprintf("mean: %v (%s), of the channels of %s, whose %d×%d pixels are not the network's %d×%[6]d", in.Mean, with.Order, path, t.Shape[n-1], t.Shape[n-2], with.Stored), nil
 }
 
 func addLabels(cmd *cobra.Command, file *string) {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Compares imported weights, logits and pictures with PyTorch's and torchvision's, and exported
 # ONNX in onnxruntime: parity.sh SAMPLES.tar
-# Needs python3-torch and python3-torchvision of Debian (PYTHON: /usr/bin/python3), about 3 GB
-# in TMPDIR, and for onnxruntime node and npm, which fetch onnxruntime-node once into
+# Needs python3-torch and python3-torchvision of Debian (PYTHON: /usr/bin/python3), with
+# python3-opencv also for the pictures of Caffe's tools, about 3 GB in TMPDIR, and for onnxruntime node and npm, which fetch onnxruntime-node once into
 # NODE_MODULES (a folder; default: below TMPDIR).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -58,7 +58,7 @@ fi
 
 # The stored bytes of all pictures.
 for decoder in turbo go; do
-	for resize in short warp; do
+	for resize in short warp opencv; do
 		VKALEXNET_JPEG=$decoder quiet "$vkalexnet" pack "$work/all" -o "$work/packed.$decoder.$resize" --resize $resize >/dev/null || echo "decoder $decoder: skipped"
 	done
 done

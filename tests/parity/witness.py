@@ -5,7 +5,7 @@ witness.py make DIR SAMPLES.tar   random weights of both networks as .pth (zip a
 witness.py check DIR              compare vkalexnet's logits (DIR/<weights>.<pictures>.jsonl),
                                 onnxruntime's of vkalexnet's ONNX (DIR/<network>.ort.f32) and
                                 the packed bytes (DIR/packed.*) with them
-witness.py golden                 the sums of TestStoreIsPILs in loader/resize_test.go
+witness.py golden               the sums of TestStoreIsPillowsAndOpenCVs in loader/resize_test.go
 """
 import glob, hashlib, io, json, os, sys, tarfile
 import numpy as np
@@ -13,6 +13,10 @@ import torch
 from torch import nn
 from PIL import Image
 from torchvision import models, transforms
+try:
+    import cv2  # python3-opencv, in which Caffe's tools scale pictures
+except ImportError:
+    cv2 = None
 
 COUNT = 20
 
@@ -50,8 +54,10 @@ def prepare(name, image, how):
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])(image)
     if how == "own":
         image = transforms.Resize((256, 256))(image)
+    if how == "caffe" and cv2:
+        image = cv2.resize(np.array(image), (256, 256), interpolation=cv2.INTER_LINEAR)
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-    if how == "caffe":  # cv::resize, bilinear and without antialiasing, to whole numbers
+    if how == "caffe" and not cv2:  # nearly the same: bilinear, without antialiasing, to whole numbers
         x = nn.functional.interpolate(x[None], (256, 256), mode="bilinear", align_corners=False)[0].round()
     x = x[[2, 1, 0]] - torch.tensor([104.0, 117.0, 123.0])[:, None, None]
     return x[:, 14:241, 14:241].contiguous()
@@ -151,7 +157,7 @@ def check(folder):
     print()
     for packed in sorted(glob.glob(f"{folder}/packed.*")):
         if bytes_of(folder, packed) > 0 and "turbo" in packed:
-            bad.append(f"{packed} differs from torchvision's bytes")
+            bad.append(f"{packed} differs from the witness's bytes")
     if bad:
         sys.exit("parity: a bound is broken: " + "; ".join(bad))
 
@@ -165,6 +171,11 @@ def bytes_of(folder, packed):
         image = Image.open(f"{folder}/all/train/a/{name}").convert("RGB")
         if resize == "short":
             image = transforms.CenterCrop(side)(transforms.Resize(side)(image))
+        elif resize == "opencv":
+            if not cv2:
+                print("resize opencv: skipped, python3-opencv is not installed")
+                return 0
+            image = cv2.resize(np.asarray(image), (side, side), interpolation=cv2.INTER_LINEAR)
         else:
             image = transforms.Resize((side, side))(image)
         got = np.frombuffer(data, np.uint8, side * side * 3, 4096 + i * side * side * 3).astype(int)
@@ -172,18 +183,22 @@ def bytes_of(folder, packed):
         counts += difference
         same += difference[1:].sum() == 0
     shares = ", ".join(f"{c} by {d}" for d, c in enumerate(counts) if c and d)
-    print(f"{decoder}, resize {resize}: {same} of {len(names)} pictures have torchvision's bytes; of {counts.sum()} bytes {counts[1:].sum()} differ{': ' + shares if shares else ''}")
+    print(f"{decoder}, resize {resize}: {same} of {len(names)} pictures have {'OpenCV' if resize == 'opencv' else 'torchvision'}'s bytes; of {counts.sum()} bytes {counts[1:].sum()} differ{': ' + shares if shares else ''}")
     return counts[1:].sum()
 
 
 def golden():
     for w, h, stored, mode in [(100, 80, 32, "warp"), (31, 97, 24, "short"), (500, 375, 256, "short"), (375, 501, 256, "short"),
                                (641, 427, 227, "warp"), (10, 7, 24, "warp"), (500, 3, 16, "short"), (3, 500, 17, "short"),
-                               (1, 1, 8, "warp"), (2, 300, 5, "warp"), (1237, 64, 9, "warp"), (64, 64, 64, "short")]:
+                               (1, 1, 8, "warp"), (2, 300, 5, "warp"), (1237, 64, 9, "warp"), (64, 64, 64, "short"),
+                               (100, 80, 32, "opencv"), (31, 97, 24, "opencv"), (500, 375, 256, "opencv"), (10, 7, 24, "opencv"),
+                               (1, 1, 8, "opencv"), (641, 427, 227, "opencv")]:
         x, y = np.meshgrid(np.arange(w), np.arange(h))
         image = Image.fromarray(np.stack([(x * (7 + c)) ^ (y * (13 - c)) for c in range(3)], 2).astype(np.uint8))
         if mode == "short":
             image = transforms.CenterCrop(stored)(transforms.Resize(stored)(image))
+        elif mode == "opencv":
+            image = Image.fromarray(cv2.resize(np.asarray(image), (stored, stored), interpolation=cv2.INTER_LINEAR))
         else:
             image = transforms.Resize((stored, stored))(image)
         print(f'{{{w}, {h}, {stored}, "{mode}", "{hashlib.sha256(image.tobytes()).hexdigest()[:16]}"}},')
