@@ -35,6 +35,7 @@ var layerCases = []layerCase{
 	{"conv_primes", layers.Conv{Out: 13, KernelH: 3, KernelW: 2, Stride: 3, Pad: 1}, layers.Shape{C: 7, H: 11, W: 17}, 5},
 	{"conv_odd_groups", layers.Conv{Out: 21, KernelH: 2, KernelW: 3, Stride: 2, Pad: 1, Groups: 3}, layers.Shape{C: 15, H: 6, W: 5}, 3},
 	{"conv_wide", layers.Conv{Out: 100, KernelH: 3, KernelW: 3, Stride: 2, Pad: 0}, layers.Shape{C: 68, H: 8, W: 8}, 1},
+	{"conv_eights", layers.Conv{Out: 48, KernelH: 3, KernelW: 3, Stride: 2, Pad: 1, Groups: 2}, layers.Shape{C: 32, H: 9, W: 7}, 3},
 	{"conv_tiny_maps", layers.Conv{Out: 8, KernelH: 2, KernelW: 1, Stride: 1, Pad: 0}, layers.Shape{C: 4, H: 3, W: 1}, 7},
 	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
 	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
@@ -143,9 +144,14 @@ func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.F
 				if !multiplies(c.layer) {
 					continue
 				}
-				for _, fill := range []int{1, 64} {
-					tuning.Fill = fill
-					t.Run(fmt.Sprintf("%s/%s/fill%d", c.name, tuning.Name, fill), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
+				for _, eights := range []bool{false, true} {
+					for _, fill := range []int{1, 64} {
+						if fill == 1 && !everyTuning[c.name] {
+							continue
+						}
+						tuning.Fill, tuning.Eights = fill, eights
+						t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, eights), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
+					}
 				}
 			}
 		}
