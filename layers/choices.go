@@ -119,9 +119,10 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 // EachM, EachN. Widths of 48 and 96 are those of AlexNet's groups. Each is a
 // pipeline that the driver takes a second or so to compile.
 var tiles = [][5]int{
-	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16}, {256, 64, 8, 16, 8},
-	{128, 96, 8, 8, 8}, {256, 96, 8, 16, 8}, {128, 48, 8, 8, 4}, {256, 48, 8, 16, 4}, {64, 96, 8, 8, 4},
-	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8}, {32, 64, 16, 4, 4},
+	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16},
+	{192, 128, 8, 8, 8}, {256, 128, 8, 8, 8}, {128, 192, 8, 8, 8}, {64, 192, 8, 8, 8},
+	{128, 96, 8, 8, 8}, {256, 96, 8, 8, 8}, {64, 96, 8, 8, 4}, {128, 48, 8, 8, 8}, {256, 48, 8, 8, 8},
+	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
