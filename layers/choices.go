@@ -77,13 +77,13 @@ func (p Product) Record(r *engine.Recording, t Tuning, a, b, c engine.Buffer) {
 // of the weights and, unless s.NoDX is set, of the input.
 func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool) []Product {
 	multiplied, ok := l.(interface {
-		gemm(*Slots[engine.Buffer]) *gemmLayer
+		gemmFor(*engine.Recording, *Slots[engine.Buffer], gemmOp) *gemmLayer
 	})
 	if !ok {
 		return nil
 	}
 	r := engine.NewRecording(info)
-	layer, t := multiplied.gemm(s), tuning(r, s)
+	t := tuning(r, s)
 	ops := []gemmOp{opForward}
 	if backward {
 		ops = append(ops, opBackwardWeight)
@@ -93,6 +93,7 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 	}
 	var all []Product
 	for _, op := range ops {
+		layer := multiplied.gemmFor(r, s, op)
 		for _, at := range layer.slices(r, op, t) {
 			for _, part := range layer.parts(r) {
 				c := layer.precision
