@@ -30,7 +30,8 @@ type device struct {
 	hostRank            []uint32
 	overflown           []uint32
 	slots               [2]slot
-	staging             sync.Mutex // slots
+	staging             sync.Mutex      // slots
+	warming             *engine.Warming // what the first step needs
 }
 
 // slot is a place for a batch's input on its way to the device: while one
@@ -135,11 +136,7 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	}
 	d.hostLoss, d.hostRank = make([]float32, batch), make([]uint32, batch)
 	d.hostLogit = make([]float32, d.logits.Len())
-	start := zeros(d.specs)
-	err = d.SetParams(start)
-	if err == nil && !opt.Inference {
-		err = d.SetMomentum(start)
-	}
+	err = d.zeroAll()
 	if err == nil && d.weighted() {
 		err = engine.Upload(dev, d.classWeights, slices.Concat(opt.ClassWeights, make([]float32, d.classWeights.Len()-len(opt.ClassWeights))))
 	}
@@ -147,7 +144,31 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 		d.Close()
 		return nil, err
 	}
+	first := engine.NewRecording(dev.Info)
+	if opt.Inference {
+		d.recordEval(first)
+	} else {
+		d.recordTrain(first)
+	}
+	d.warming = dev.Warm(first)
 	return d, nil
+}
+
+// zeroAll makes all parameters and momenta zero.
+func (d *device) zeroAll() error {
+	p, err := d.compile(func(r *engine.Recording) {
+		r.Label("zero the parameters")
+		for _, b := range slices.Concat(d.params, d.half, d.momentum) {
+			if !b.IsZero() {
+				r.Fill(b, 0)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer p.Free()
+	return p.Run()
 }
 
 func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
@@ -408,6 +429,9 @@ func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engin
 }
 
 func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, error) {
+	if d.warming != nil { // what it fails with, compiling tells
+		_ = d.warming.Wait()
+	}
 	r := engine.NewRecording(d.dev.Info)
 	record(r)
 	return d.dev.Compile(r, engine.Options{Timing: d.timing})
@@ -416,6 +440,9 @@ func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, err
 func (d *device) Name() string { return d.dev.Name }
 
 func (d *device) Close() {
+	if d.warming != nil {
+		d.warming.Stop()
+	}
 	programs := []*engine.Program{d.train, d.zero, d.update}
 	for _, bySize := range []map[int]*engine.Program{d.evals, d.slots[0].copy, d.slots[1].copy} {
 		programs = slices.AppendSeq(programs, maps.Values(bySize))
@@ -752,13 +779,20 @@ func (d *device) write(to, half []engine.Buffer, tensors []weights.Tensor) error
 		if to[i].IsZero() { // a frozen layer's momentum
 			continue
 		}
-		packed := make([]float32, to[i].Len()) // zero between the end and the page's end
-		d.plans[s.Layer].PackParam(s.Param, packed, matched[i].Data)
-		if err := engine.Upload(d.dev, to[i], packed); err != nil {
-			return err
+		pack := func(words []float32) {
+			d.plans[s.Layer].PackParam(s.Param, words, matched[i].Data)
+			clear(words[s.Len():])
 		}
 		if half == nil || half[i].IsZero() {
+			if err := engine.Write(d.dev, to[i], pack); err != nil {
+				return err
+			}
 			continue
+		}
+		packed := make([]float32, to[i].Len())
+		pack(packed)
+		if err := engine.Upload(d.dev, to[i], packed); err != nil {
+			return err
 		}
 		words := make([]uint32, half[i].Len())
 		d.opt.Precision.Pack(words, packed)

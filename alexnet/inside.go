@@ -59,11 +59,24 @@ func (r *reference) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err := checkInside(r.net, b, r.batch, layer); err != nil {
 		return nil, err
 	}
-	r.load(b)
-	for i := range layer {
-		r.forwardLayer(i, b.N, layers.Step{}, false)
+	g := r
+	if r.opt.Precision != layers.FP32 {
+		g = r.inFloat(b.N, true)
 	}
-	return slices.Clone(r.forwardLayer(layer, b.N, layers.Step{}, false)), nil
+	g.load(b)
+	for i := range layer {
+		g.forwardLayer(i, b.N, layers.Step{}, false)
+	}
+	return slices.Clone(g.forwardLayer(layer, b.N, layers.Step{}, false)), nil
+}
+
+// inFloat is the network on the same parameters for n pictures in float32, as
+// looks inside are whatever the executor's precision.
+func (r *reference) inFloat(n int, inference bool) *reference {
+	g := &reference{net: r.net, batch: n, plans: r.plans, specs: r.specs, params: r.params, half: make([][]float32, len(r.specs))}
+	g.opt.Seed, g.opt.Inference = r.opt.Seed, inference
+	g.allocate()
+	return g
 }
 
 // Gradients implements Inspector.
@@ -72,10 +85,8 @@ func (r *reference) Gradients(b *loader.Batch, layer int, dlogits []float32) (y,
 		return nil, nil, err
 	}
 	g := r
-	if r.opt.Inference { // whose activations overwrite each other
-		g = &reference{net: r.net, batch: b.N, plans: r.plans, specs: r.specs, params: r.params}
-		g.opt.Seed = r.opt.Seed
-		g.allocate()
+	if r.opt.Inference || r.opt.Precision != layers.FP32 { // in inference activations overwrite each other
+		g = r.inFloat(b.N, false)
 	}
 	g.load(b)
 	g.forward(b.N, layers.Step{}, false)

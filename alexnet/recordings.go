@@ -46,6 +46,32 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 	return all, nil
 }
 
+// CandidateRecordings are the matrix products of the network's passes on a device like
+// info, each with every tuning that [Tune] tries there, by the tuning's name. Like
+// Recordings they can be compiled but not run.
+func CandidateRecordings(info engine.Info, net *Network, batch int, opt ExecOptions) (map[string]*engine.Recording, error) {
+	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		return engine.PlannedBuffer(name, words), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]*engine.Recording{}
+	for _, p := range n.products() {
+		a, b, c := p.Words()
+		for _, t := range p.Candidates(&info) {
+			r := all[t.Name]
+			if r == nil {
+				r = engine.NewRecording(info)
+				all[t.Name] = r
+			}
+			r.Label(p.String())
+			p.Record(r, t, engine.PlannedBuffer("a", a), engine.PlannedBuffer("b", b), engine.PlannedBuffer("c", c))
+		}
+	}
+	return all, nil
+}
+
 // ToolRecordings are the calls of the kernels that no step of a network uses, but
 // benchmarks and the tuner do.
 func ToolRecordings(info engine.Info) []*engine.Recording {

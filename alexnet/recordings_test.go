@@ -1,6 +1,7 @@
 package alexnet
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,4 +46,42 @@ func TestRecordingsFollowTheRow(t *testing.T) {
 	recordings, err := Recordings(info, net, 4, options, rows[0])
 	require.NoError(t, err)
 	require.Len(t, recordings, 1)
+}
+
+// Every tuning that Tune tries is there, with every product that it is tried for.
+func TestCandidateRecordings(t *testing.T) {
+	net, err := Load("alexnet-small")
+	require.NoError(t, err)
+	info := engine.Info{Type: engine.Discrete, Features: engine.Features{SubgroupSize: 32, Matrices: []engine.MatrixSize{{M: 16, N: 16, K: 16}}, MatricesBF16: []engine.MatrixSize{{M: 16, N: 16, K: 16}}},
+		Limits: engine.Limits{StorageRange: 128 << 20, Allocation: 1 << 30, GroupCount: 65535, Invocations: 1024, Shared: 65536}}
+	for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16} {
+		options := ExecOptions{SGD: net.Solver.SGD(), Precision: precision}
+		recordings, err := CandidateRecordings(info, net, 16, options)
+		require.NoError(t, err)
+		n, err := newDeviceNet(info, net, 16, options, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+			return engine.PlannedBuffer(name, words), nil
+		})
+		require.NoError(t, err)
+		tried := 0
+		for _, p := range n.products() {
+			for _, c := range p.Candidates(&info) {
+				tried++
+				require.Contains(t, recordings, c.Name)
+				require.Contains(t, recordings[c.Name].String(), p.String())
+				kernel := "gemm_tiles_"
+				if c.MatrixM > 0 {
+					kernel = "gemm_matrix_"
+				}
+				require.Contains(t, recordings[c.Name].String(), kernel)
+			}
+		}
+		require.Greater(t, tried, len(recordings))
+		matrices := 0
+		for name := range recordings {
+			if strings.HasPrefix(name, "matrix16:") {
+				matrices++
+			}
+		}
+		require.Equal(t, precision != layers.FP32, matrices > 0, precision)
+	}
 }

@@ -294,6 +294,52 @@ func TestTables(t *testing.T) {
 	assert.Equal(t, "out of memory", rows[4][len(rows[4])-3])
 }
 
+// A run of many batch sizes becomes lines, not bars; names tell apart what differs.
+func TestFiguresOfGrowthAndPrograms(t *testing.T) {
+	growth := &Report{Environment: Environment{Program: "vkalexnet"}}
+	for _, batch := range []int{1, 2, 4, 8, 16} {
+		for _, variant := range []string{"", "resident", "fp16, resident"} {
+			r := sampled("GPU", variant, batch, 0.001*float64(batch+4))
+			r.Memory, r.Checked = uint64(batch+100)<<20, &Check{}
+			growth.Results = append(growth.Results, r)
+		}
+	}
+	ours := &Report{Environment: Environment{Program: "vkalexnet"}, Results: []Result{sampled("GPU", "", 128, 0.01), sampled("GPU", "resident", 128, 0.009), sampled("GPU", "fp16, resident", 128, 0.005)}}
+	ours.Results[0].Checked = &Check{}
+	theirs := &Report{Environment: Environment{Program: "torch_bench.py", Version: "PyTorch 2.11"}, Results: []Result{sampled("GPU", "PyTorch amp fp16 graph", 128, 0.006)}}
+	var b strings.Builder
+	require.NoError(t, WriteHTML(&b, []*Report{growth, ours, theirs}))
+	page := b.String()
+	for _, text := range []string{"batch 128, fp32", "batch 128, fp16", ">vkalexnet, from the host<", ">vkalexnet, resident<", ">PyTorch, amp graph<", ">12,800<",
+		"growth with the batch", "milliseconds a picture", "MiB a picture", ">fp16, GPU<", "fp32, GPU, batch 16: 1.25", "fp32, GPU, batch 1: 101"} {
+		assert.Contains(t, page, text)
+	}
+	assert.NotContains(t, page, "batch 16, fp32", "growth makes no bars")
+	figures := strings.Split(page, "<svg")
+	assert.Equal(t, 4, strings.Count(page, "<polyline"), "two panels of two precisions, resident alone")
+	assert.Len(t, figures, 3)
+}
+
+// Whatever the values are, each panel has an axis with at least two numbers.
+func TestLineChartAxes(t *testing.T) {
+	for _, values := range [][]float64{{1, 1}, {5, 5}, {0.76, 1.97}, {1e-6, 1e6}, {3, 4}, {10, 20}} {
+		var c lineChart
+		for i, v := range values {
+			c.add("ms", "GPU", float64(i+1), v)
+		}
+		text := string(c.svg())
+		assert.NotContains(t, text, "NaN")
+		assert.NotContains(t, text, "Inf")
+		assert.GreaterOrEqual(t, strings.Count(text, `text-anchor="end" class="number"`), 2, values)
+	}
+}
+
+func TestGroupedNumbers(t *testing.T) {
+	for v, text := range map[float64]string{0.012: "0.012", 5: "5", 50: "50", 256: "256", 1000: "1,000", 24743.4: "24,743", 1234567: "1,234,567", 2.5: "2.5"} {
+		assert.Equal(t, text, grouped(v))
+	}
+}
+
 func TestPageEscapesAndNeedsNothingElse(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, WriteHTML(&b, []*Report{exampleReport(), exampleReport()}))

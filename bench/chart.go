@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -47,20 +48,85 @@ func (s *svgText) legend(names []string, x0 float64) float64 {
 	return y + 12
 }
 
-// barChart has groups of horizontal bars, a bar per series, beside each other
-// or stacked.
+// barChart has groups of horizontal bars, each with its name at its left. Bars of one
+// kind have one colour.
 type barChart struct {
-	unit    string
-	stacked bool
-	groups  []string
-	series  []string
-	values  map[[2]string]float64
-	why     map[[2]string]string // in place of a value
+	unit   string
+	groups []string
+	bars   map[string][]bar
+	kinds  []string
 }
 
-func (c *barChart) add(group, series string, value float64, why string) {
+type bar struct {
+	name, kind string
+	value      float64
+	why        string // in place of a value
+}
+
+func (c *barChart) add(group string, b bar) {
+	if c.bars == nil {
+		c.bars = map[string][]bar{}
+	}
+	if c.bars[group] == nil {
+		c.groups = append(c.groups, group)
+	}
+	c.bars[group] = append(c.bars[group], b)
+	if !slices.Contains(c.kinds, b.kind) {
+		c.kinds = append(c.kinds, b.kind)
+	}
+}
+
+func (c *barChart) svg() template.HTML {
+	var s svgText
+	const thick, right = 17.0, 80.0 // right: for the longest bar's number
+	left, largest := 0.0, 0.0
+	for _, group := range c.groups {
+		for _, b := range c.bars[group] {
+			left = max(left, 24+letter*float64(utf8.RuneCountInString(b.name)))
+			largest = max(largest, b.value)
+		}
+	}
+	left = min(left, chartWidth/2)
+	if largest == 0 {
+		largest = 1
+	}
+	scale := (chartWidth - left - right) / largest
+	y := 2.0
+	if len(c.kinds) > 1 {
+		y = s.legend(c.kinds, 0)
+	}
+	for _, group := range c.groups {
+		s.text(0, y+13, "start", "head", group)
+		y += 20
+		top := y
+		for _, b := range c.bars[group] {
+			s.text(left-8, y+thick-5, "end", "label", b.name)
+			if b.why != "" {
+				s.text(left+5, y+thick-5, "start", "number", b.why)
+			} else {
+				s.add(`<rect x="%.2f" y="%.1f" width="%.2f" height="%.1f" fill="%s"><title>%s, %s: %s %s</title></rect>`,
+					left, y, max(b.value*scale, 0.5), thick-3, colours[slices.Index(c.kinds, b.kind)%len(colours)], html.EscapeString(group), html.EscapeString(b.name), grouped(b.value), c.unit)
+				s.text(left+b.value*scale+5, y+thick-5, "start", "number", grouped(b.value))
+			}
+			y += thick
+		}
+		s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="axis"/>`, left, top-2, left, y-1)
+		y += 9
+	}
+	return s.picture(chartWidth, y)
+}
+
+// stackChart has a horizontal bar for each group, in which the series follow each other.
+type stackChart struct {
+	unit   string
+	groups []string
+	series []string
+	values map[[2]string]float64
+}
+
+func (c *stackChart) add(group, series string, value float64) {
 	if c.values == nil {
-		c.values, c.why = map[[2]string]float64{}, map[[2]string]string{}
+		c.values = map[[2]string]float64{}
 	}
 	if !slices.Contains(c.groups, group) {
 		c.groups = append(c.groups, group)
@@ -68,75 +134,117 @@ func (c *barChart) add(group, series string, value float64, why string) {
 	if !slices.Contains(c.series, series) {
 		c.series = append(c.series, series)
 	}
-	k := [2]string{group, series}
-	c.values[k] += value
-	c.why[k] = why
+	c.values[[2]string{group, series}] += value
 }
 
-func (c *barChart) svg() template.HTML {
+func (c *stackChart) svg() template.HTML {
 	var s svgText
-	left := 0.0
+	const thick, right = 16.0, 90.0
+	left, largest := 0.0, 0.0
 	for _, g := range c.groups {
 		left = max(left, 12+letter*float64(utf8.RuneCountInString(g)))
-	}
-	const right = 90 // for the last bar's number
-	y := 6.0
-	if len(c.series) > 1 {
-		y = s.legend(c.series, 0)
-	}
-	largest := 0.0
-	for _, g := range c.groups {
 		sum := 0.0
 		for _, name := range c.series {
-			v := c.values[[2]string{g, name}]
-			sum += v
-			if !c.stacked {
-				largest = max(largest, v)
-			}
+			sum += c.values[[2]string{g, name}]
 		}
-		if c.stacked {
-			largest = max(largest, sum)
-		}
+		largest = max(largest, sum)
 	}
 	if largest == 0 {
 		largest = 1
 	}
 	scale := (chartWidth - left - right) / largest
-	const thick = 16.0
+	top := s.legend(c.series, left)
+	y := top
 	for _, g := range c.groups {
-		top, x, sum := y, left, 0.0
+		x, sum := left, 0.0
 		for i, name := range c.series {
-			k := [2]string{g, name}
-			v, has := c.values[k]
-			if !has {
+			v := c.values[[2]string{g, name}]
+			if v == 0 {
 				continue
 			}
-			if c.why[k] != "" {
-				s.text(left+4, y+thick-4, "start", "number", c.why[k])
-			} else {
-				width := v * scale
-				s.add(`<rect x="%.2f" y="%.1f" width="%.2f" height="%.1f" fill="%s"><title>%s, %s: %s %s</title></rect>`,
-					x, y, max(width, 0.5), thick-2, colours[i%len(colours)], html.EscapeString(g), html.EscapeString(name), digits(v), c.unit)
-				if c.stacked {
-					x += width
-				} else {
-					s.text(x+width+5, y+thick-5, "start", "number", digits(v))
-				}
-			}
-			sum += v
-			if !c.stacked {
-				y += thick
-			}
+			s.add(`<rect x="%.2f" y="%.1f" width="%.2f" height="%.1f" fill="%s"><title>%s, %s: %s %s</title></rect>`,
+				x, y, max(v*scale, 0.5), thick-2, colours[i%len(colours)], html.EscapeString(g), html.EscapeString(name), digits(v), c.unit)
+			x, sum = x+v*scale, sum+v
 		}
-		if c.stacked {
-			s.text(x+5, y+thick-5, "start", "number", digits(sum)+" "+c.unit)
-			y += thick
-		}
-		s.text(left-8, (top+y)/2+3, "end", "label", g)
-		y += 6
+		s.text(x+5, y+thick-5, "start", "number", digits(sum)+" "+c.unit)
+		s.text(left-8, y+thick-5, "end", "label", g)
+		y += thick + 4
 	}
-	s.add(`<line x1="%.1f" y1="0" x2="%.1f" y2="%.1f" class="axis"/>`, left, left, y)
+	s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="axis"/>`, left, top-2, left, y-2)
 	return s.picture(chartWidth, y+4)
+}
+
+// lineChart has panels beside each other over the same series: a quantity by batch size,
+// both axes logarithmic.
+type lineChart struct {
+	panels []string // what each shows, with its unit
+	series []string
+	points map[[2]string][][2]float64 // by panel and series: batch and value
+}
+
+func (c *lineChart) add(panel, series string, batch, value float64) {
+	if c.points == nil {
+		c.points = map[[2]string][][2]float64{}
+	}
+	if !slices.Contains(c.panels, panel) {
+		c.panels = append(c.panels, panel)
+	}
+	if !slices.Contains(c.series, series) {
+		c.series = append(c.series, series)
+	}
+	k := [2]string{panel, series}
+	c.points[k] = append(c.points[k], [2]float64{batch, value})
+}
+
+func (c *lineChart) svg() template.HTML {
+	var s svgText
+	const height, bottom, margin = 250.0, 42.0, 58.0
+	top := s.legend(c.series, margin) + 18
+	width := chartWidth / float64(len(c.panels))
+	for i, panel := range c.panels {
+		left, right := float64(i)*width+margin, float64(i+1)*width-16
+		var batches []float64
+		y0, y1 := math.Inf(1), math.Inf(-1)
+		for _, name := range c.series {
+			for _, p := range c.points[[2]string{panel, name}] {
+				if !slices.Contains(batches, p[0]) {
+					batches = append(batches, p[0])
+				}
+				y0, y1 = min(y0, p[1]), max(y1, p[1])
+			}
+		}
+		if len(batches) == 0 {
+			continue
+		}
+		// From one of the axis' numbers to another.
+		below, above := ticks(y0/5.01, y0), ticks(y1, y1*5.01)
+		y0, y1 = below[len(below)-1], above[0]
+		if y0 == y1 {
+			y1 *= 2
+		}
+		x0, x1 := slices.Min(batches), slices.Max(batches)*1.0001
+		xAt := func(v float64) float64 { return left + (right-left)*math.Log(v/x0)/math.Log(x1/x0) }
+		yAt := func(v float64) float64 { return top + height*(1-math.Log(v/y0)/math.Log(y1/y0)) }
+		s.text(left-margin+6, top-10, "start", "head", panel)
+		for _, v := range ticks(y0, y1) {
+			s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="grid"/>`, left, yAt(v), right, yAt(v))
+			s.text(left-6, yAt(v)+4, "end", "number", grouped(v))
+		}
+		for _, v := range batches {
+			s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="grid"/>`, xAt(v), top, xAt(v), top+height)
+			s.text(xAt(v), top+height+16, "middle", "number", grouped(v))
+		}
+		s.text((left+right)/2, top+height+34, "middle", "label", "batch")
+		for n, name := range c.series {
+			colour, line := colours[n%len(colours)], ""
+			for _, p := range c.points[[2]string{panel, name}] {
+				line += fmt.Sprintf(" %.1f,%.1f", xAt(p[0]), yAt(p[1]))
+				s.add(`<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"><title>%s, batch %s: %s</title></circle>`, xAt(p[0]), yAt(p[1]), colour, html.EscapeString(name), grouped(p[0]), digits(p[1]))
+			}
+			s.add(`<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.TrimSpace(line), colour)
+		}
+	}
+	return s.picture(chartWidth, top+height+bottom)
 }
 
 // roofline is the diagram of Williams, Waterman and Patterson ("Roofline: an
@@ -181,29 +289,29 @@ func (f *roofline) svg() template.HTML {
 	}
 	for _, v := range ticks(x0, x1) {
 		s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="grid"/>`, xAt(v), top, xAt(v), top+height)
-		s.text(xAt(v), top+height+16, "middle", "number", plain(v))
+		s.text(xAt(v), top+height+16, "middle", "number", grouped(v))
 	}
 	for _, v := range ticks(y0/1e9, y1/1e9) {
 		s.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="grid"/>`, left, yAt(v*1e9), float64(chartWidth-20), yAt(v*1e9))
-		s.text(left-6, yAt(v*1e9)+4, "end", "number", plain(v))
+		s.text(left-6, yAt(v*1e9)+4, "end", "number", grouped(v))
 	}
 	s.text((left+chartWidth)/2, top+height+34, "middle", "label", "FLOP per byte moved at least")
 	s.add(`<text transform="translate(14,%.1f) rotate(-90)" text-anchor="middle" class="label">GFLOP/s</text>`, top+height/2)
 	// The slope enters at the left edge or at the bottom, whichever comes first.
 	from := max(x0, y0/f.bytes)
 	s.add(`<polyline points="%.1f,%.1f %.1f,%.1f %.1f,%.1f" class="roof"/>`, xAt(from), yAt(from*f.bytes), xAt(knee), yAt(f.flops), xAt(x1), yAt(f.flops))
-	s.text(chartWidth-24, yAt(f.flops)-6, "end", "label", digits(f.flops/1e9)+" GFLOP/s")
+	s.text(chartWidth-24, yAt(f.flops)-6, "end", "label", grouped(f.flops/1e9)+" GFLOP/s")
 	middle := math.Sqrt(from * knee)
-	s.text(xAt(middle)-8, yAt(middle*f.bytes)-4, "end", "label", digits(f.bytes/1e9)+" GB/s")
+	s.text(xAt(middle)-8, yAt(middle*f.bytes)-4, "end", "label", grouped(f.bytes/1e9)+" GB/s")
 	var taken [][2]float64
 	for _, p := range f.points {
 		x, y := xAt(p.intensity), yAt(p.rate)
 		s.add(`<circle cx="%.1f" cy="%.1f" r="5" fill="%s"><title>%s %s: %s GFLOP/s, %.0f %% of what the roof allows</title></circle>`, x, y, colours[slices.Index(passes, p.pass)%len(colours)],
 			html.EscapeString(p.layer), html.EscapeString(p.pass), digits(p.rate/1e9), 100*p.rate/min(f.flops, p.intensity*f.bytes))
 		// A label that would lie on another one moves up or down, if there is room.
-		for _, dy := range []float64{0, -12, 12, -24, 24} {
-			at := [2]float64{x + 8, y + 4 + dy}
-			width := letter * float64(utf8.RuneCountInString(p.layer))
+		width := letter * float64(utf8.RuneCountInString(p.layer))
+		for _, d := range [][2]float64{{8, 0}, {-width - 4, 0}, {8, -11}, {8, 11}, {-width - 4, -11}, {-width - 4, 11}, {8, -22}, {8, 22}} {
+			at := [2]float64{x + d[0], y + 4 + d[1]}
 			if !slices.ContainsFunc(taken, func(t [2]float64) bool { return math.Abs(t[0]-at[0]) < width+4 && math.Abs(t[1]-at[1]) < 11 }) {
 				taken = append(taken, at)
 				s.text(at[0], at[1], "start", "number", p.layer)
@@ -232,5 +340,21 @@ func ticks(low, high float64) []float64 {
 	return all
 }
 
-// plain writes a tick's number.
-func plain(v float64) string { return fmt.Sprintf("%.4g", v) }
+// grouped writes a positive number with three digits that mean something, and commas
+// between thousands.
+func grouped(v float64) string {
+	text := digits(v)
+	if strings.Contains(text, ".") && v == math.Trunc(v) {
+		text = strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	whole, rest, found := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if found {
+		if rest = strings.TrimRight(rest, "0"); rest != "" {
+			whole += "." + rest
+		}
+	}
+	return whole
+}

@@ -1,10 +1,14 @@
 package bench
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 )
 
 //go:embed page.html
@@ -32,11 +36,20 @@ type htmlReport struct {
 // WriteHTML writes a page of the reports that needs no other file.
 func WriteHTML(w io.Writer, reports []*Report) error {
 	data := struct {
-		Title   string
-		Figures []htmlFigure
-		Reports []htmlReport
+		Title, Devices string
+		Figures        []htmlFigure
+		Reports        []htmlReport
 	}{Title: "Benchmark results"}
-	data.Figures = append(sideBySide(reports), layerFigures(reports)...)
+	var devices []string
+	for _, rep := range reports {
+		for i := range rep.Results {
+			if d := rep.Results[i].where(""); !slices.Contains(devices, d) {
+				devices = append(devices, d)
+			}
+		}
+	}
+	data.Devices = strings.Join(devices, "; ")
+	data.Figures = slices.Concat(sideBySide(reports), growthFigures(reports), layerFigures(reports))
 	for i, rep := range reports {
 		h := htmlReport{Name: reportTitle(reports, i), About: rep.about()}
 		for _, group := range rep.groups() {
@@ -73,38 +86,170 @@ func seriesName(reports []*Report, i int, r *Result) string {
 	return r.Where()
 }
 
-// sideBySide has a figure for each model and mode: images per second, all
-// devices beside each other.
+// kindName says whose a bar or line is: the program's where a figure has several, the
+// file's where it has several of one program, and the device's where it has several.
+func kindName(reports []*Report, i int, r *Result, shown func(*Report) bool) string {
+	programs, devices := map[string]int{}, map[string]bool{}
+	for _, rep := range reports {
+		if !shown(rep) {
+			continue
+		}
+		programs[rep.program()]++
+		for _, q := range rep.Results {
+			if q.Mode == r.Mode && q.Model == r.Model {
+				devices[q.Device] = true
+			}
+		}
+	}
+	var parts []string
+	program := reports[i].program()
+	if len(programs) > 1 {
+		parts = append(parts, program)
+	}
+	if programs[program] > 1 {
+		parts = append(parts, reportTitle(reports, i))
+	}
+	if len(devices) > 1 || len(parts) == 0 {
+		parts = append(parts, r.where(""))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// program is what the report measured.
+func (rep *Report) program() string {
+	if strings.HasPrefix(rep.Environment.Version, "PyTorch") { // by scripts/torch_bench.py
+		return "PyTorch"
+	}
+	return rep.Environment.Program
+}
+
+// way is the variant without the precision, which figures tell apart otherwise.
+func (r *Result) way() string {
+	words := strings.FieldsFunc(r.Variant, betweenWords)
+	words = slices.DeleteFunc(words, func(w string) bool { return w == r.precision() || w == "PyTorch" })
+	switch {
+	case len(words) > 0:
+		return strings.Join(words, " ")
+	case r.Checked != nil:
+		return "from the host"
+	}
+	return r.Mode
+}
+
+// growthBatches is how many batch sizes make a run one that shows how things grow.
+const growthBatches = 5
+
+// grows says that a report has a network's mode with many batch sizes.
+func (rep *Report) grows(mode, model string) bool {
+	batches := map[int]bool{}
+	for _, r := range rep.Results {
+		if r.Mode == mode && r.Model == model {
+			batches[r.Batch] = true
+		}
+	}
+	return len(batches) >= growthBatches
+}
+
+func (rep *Report) has(mode, model string) bool {
+	return slices.ContainsFunc(rep.Results, func(r Result) bool { return r.Mode == mode && r.Model == model })
+}
+
+// modelsAndModes are those of infer and train in the reports, in their order.
+func modelsAndModes(reports []*Report) (all [][2]string) {
+	for _, rep := range reports {
+		for _, r := range rep.Results {
+			if k := [2]string{r.Model, r.Mode}; (r.Mode == Infer || r.Mode == Train) && !slices.Contains(all, k) {
+				all = append(all, k)
+			}
+		}
+	}
+	return all
+}
+
+func modeTitle(model, mode string) string {
+	if mode == Train {
+		return model + ", training"
+	}
+	return model + ", classifying"
+}
+
+// sideBySide has a figure for each model and mode: images per second by batch and
+// precision, all devices and programs beside each other.
 func sideBySide(reports []*Report) []htmlFigure {
 	var figures []htmlFigure
-	type key struct{ mode, model string }
-	seen := map[key]bool{}
-	for _, rep := range reports {
-		for i := range rep.Results {
-			r := &rep.Results[i]
-			k := key{r.Mode, r.Model}
-			if r.Mode != Infer && r.Mode != Train || seen[k] {
+	for _, k := range modelsAndModes(reports) {
+		model, mode := k[0], k[1]
+		type group struct {
+			batch     int
+			precision string
+		}
+		bars := map[group][]bar{}
+		shown := func(rep *Report) bool { return rep.has(mode, model) && !rep.grows(mode, model) }
+		for n, rep := range reports {
+			if !shown(rep) {
 				continue
 			}
-			seen[k] = true
-			title := r.Model + ", classifying"
-			if r.Mode == Train {
-				title = r.Model + ", training"
+			for i := range rep.Results {
+				r := &rep.Results[i]
+				if r.Mode != mode || r.Model != model {
+					continue
+				}
+				kind := kindName(reports, n, r, shown)
+				b := bar{name: kind + ", " + r.way(), kind: kind}
+				if v, ok := r.ImageRate(); ok {
+					b.value = v
+				} else {
+					b.why = na(r.NA)
+				}
+				g := group{r.Batch, r.precision()}
+				bars[g] = append(bars[g], b)
 			}
-			c := barChart{unit: "images/s"}
-			for n, rep := range reports {
-				for j := range rep.Results {
-					if q := &rep.Results[j]; q.Mode == k.mode && q.Model == k.model {
-						v, ok := q.ImageRate()
-						why := ""
-						if !ok {
-							why = na(q.NA)
-						}
-						c.add(fmt.Sprintf("batch %d", q.Batch), seriesName(reports, n, q), v, why)
-					}
+		}
+		order := []string{"fp32", "tf32", "fp16", "bf16"}
+		groups := slices.SortedFunc(maps.Keys(bars), func(a, b group) int {
+			return cmp.Or(cmp.Compare(a.batch, b.batch), cmp.Compare(slices.Index(order, a.precision), slices.Index(order, b.precision)))
+		})
+		c := barChart{unit: "images/s"}
+		for _, g := range groups {
+			for _, b := range bars[g] {
+				c.add(fmt.Sprintf("batch %d, %s", g.batch, g.precision), b)
+			}
+		}
+		if len(groups) > 0 {
+			figures = append(figures, htmlFigure{Title: modeTitle(model, mode), Text: "Images per second, longer is faster. Medians of whole batches.", SVG: c.svg()})
+		}
+	}
+	return figures
+}
+
+// growthFigures show for runs of many batch sizes what a picture costs in each.
+func growthFigures(reports []*Report) []htmlFigure {
+	var figures []htmlFigure
+	for _, k := range modelsAndModes(reports) {
+		model, mode := k[0], k[1]
+		var c lineChart
+		shown := func(rep *Report) bool { return rep.grows(mode, model) }
+		for n, rep := range reports {
+			if !shown(rep) {
+				continue
+			}
+			// One way is enough: resident where there is one.
+			resident := slices.ContainsFunc(rep.Results, func(r Result) bool { return r.Mode == mode && r.Model == model && r.way() == "resident" })
+			for i := range rep.Results {
+				r := &rep.Results[i]
+				if r.Mode != mode || r.Model != model || r.Stats == nil || r.Images == 0 || resident && r.way() != "resident" {
+					continue
+				}
+				series := r.precision() + ", " + kindName(reports, n, r, shown)
+				c.add("milliseconds a picture", series, float64(r.Batch), 1e3*r.Stats.Median/r.Images)
+				if r.Memory > 0 {
+					c.add("MiB a picture", series, float64(r.Batch), float64(r.Memory)/r.Images/(1<<20))
 				}
 			}
-			figures = append(figures, htmlFigure{Title: title, Text: "Images per second, longer is faster. Medians of whole batches, wall clock.", SVG: c.svg()})
+		}
+		if len(c.panels) > 0 {
+			figures = append(figures, htmlFigure{Title: modeTitle(model, mode) + ": growth with the batch",
+				Text: "What a picture costs in batches of different sizes. Memory is all that the run takes on the device, parameters included.", SVG: c.svg()})
 		}
 	}
 	return figures
@@ -119,13 +264,13 @@ func layerFigures(reports []*Report) []htmlFigure {
 			if group[0].Mode != Layers {
 				continue
 			}
-			bars := barChart{unit: "ms", stacked: true}
+			bars := stackChart{unit: "ms"}
 			var roof roofline
 			for _, r := range group {
 				if r.Layer == "" || r.Stats == nil {
 					continue
 				}
-				bars.add(r.Layer, r.Pass, 1e3*r.Stats.Median, "")
+				bars.add(r.Layer, r.Pass, 1e3*r.Stats.Median)
 				roof.add(r)
 			}
 			if len(bars.groups) == 0 {

@@ -311,8 +311,11 @@ func (rep *Report) about() []string {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		lines = append(lines, name+"="+e.Variables[name])
+	for i, name := range names {
+		names[i] += "=" + e.Variables[name]
+	}
+	if len(names) > 0 {
+		lines = append(lines, strings.Join(names, ", "))
 	}
 	for _, warning := range rep.Warnings {
 		lines = append(lines, "WARNING: "+warning)

@@ -7,6 +7,7 @@ package engine
 import "C"
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"sync"
@@ -40,6 +41,10 @@ type Device struct {
 	cache     vk.PipelineCache
 
 	statistics bool // of pipelines are captured
+
+	closing    context.Context // ends what runs in the background
+	close      context.CancelFunc
+	background sync.WaitGroup
 }
 
 // Open opens the device for computing. shaders holds the kernels' SPIR-V as
@@ -48,12 +53,18 @@ func Open(info Info, shaders fs.FS) (*Device, error) {
 	if info.Rejected != "" {
 		return nil, fmt.Errorf("open %s: %w: %s", info.Name, ErrNoDevice, info.Rejected)
 	}
-	return open(info, shaders, false)
+	d, err := open(info, shaders, false)
+	if err == nil {
+		d.openPipelineCache()
+	}
+	return d, err
 }
 
+// open is Open without the cache of pipelines: a cached one may lack statistics.
 func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 	family := info.computeFamily()
 	d := &Device{Info: info, family: uint32(family), shaders: shaders, statistics: statistics, blocks: map[*block]bool{}, programs: map[*Program]bool{}}
+	d.closing, d.close = context.WithCancel(context.Background())
 	var extensions []string
 	if info.extensions[extPortabilitySubset] {
 		extensions = append(extensions, extPortabilitySubset+"\x00")
@@ -120,15 +131,14 @@ func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 		return nil, err
 	}
 	d.pool = pool
-	if !statistics { // a cached pipeline may lack them
-		d.openPipelineCache()
-	}
 	return d, nil
 }
 
 // Close waits for the device to finish and frees everything on it, buffers and
 // programs included.
 func (d *Device) Close() {
+	d.close()
+	d.background.Wait()
 	d.submit.Lock()
 	defer d.submit.Unlock()
 	if d.handle == nil {

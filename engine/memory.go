@@ -232,6 +232,25 @@ func Upload[T float32 | uint32 | int32 | byte](d *Device, b Buffer, data []T) er
 	return d.upload(b, unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), len(data)*int(unsafe.Sizeof(data[0]))))
 }
 
+// Write has fill compute the whole content of the buffer, in the device's memory
+// where the host sees that: fill must not read what it is given, nor leave any
+// of it as it was.
+func Write(d *Device, b Buffer, fill func(words []float32)) error {
+	if b.n == 0 {
+		return nil
+	}
+	if b.block.mapped == nil {
+		words := make([]float32, b.n)
+		fill(words)
+		return Upload(d, b, words)
+	}
+	if err := d.alive(); err != nil {
+		return err
+	}
+	fill(unsafe.Slice((*float32)(unsafe.Add(b.block.mapped, b.first*WordBytes)), b.n))
+	return d.flush(b)
+}
+
 // Download copies the beginning of the buffer into data.
 func Download[T float32 | uint32 | int32 | byte](d *Device, b Buffer, data []T) error {
 	if len(data) == 0 {
@@ -319,10 +338,18 @@ func (d *Device) pieces(b Buffer, data []byte, move func(host []byte, at uint64,
 		}
 	}
 	if flush {
-		return d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.block.memory)), 0, C.uint64_t(vk.WholeSize), 0)),
-			"vkFlushMappedMemoryRanges", "%s", b.name())
+		return d.flush(b)
 	}
 	return nil
+}
+
+// flush makes what the host has written visible to the device.
+func (d *Device) flush(b Buffer) error {
+	if b.block.coherent {
+		return nil
+	}
+	return d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.block.memory)), 0, C.uint64_t(vk.WholeSize), 0)),
+		"vkFlushMappedMemoryRanges", "%s", b.name())
 }
 
 // copyNow copies between two blocks and waits.

@@ -335,6 +335,9 @@ func (p *Program) call(commands vk.CommandBuffer, pipe *pipeline, c *call) error
 // groupsOf turns a grid into workgroups within the device's limits.
 func groupsOf(c *call, local [3]uint32, limits Limits) ([3]uint32, error) {
 	most := int(limits.GroupCount)
+	if c.empty {
+		return [3]uint32{}, nil
+	}
 	if c.grid.threads > 0 {
 		n := (c.grid.threads + int(local[0]) - 1) / int(local[0])
 		rows := (n + most - 1) / most

@@ -32,6 +32,7 @@ type call struct {
 	numbers  []uint32 // per field of the kernel
 	from, to Buffer   // a copy's; a fill has no from
 	value    uint32   // a fill's
+	empty    bool     // over no workgroups
 }
 
 // Grid is how much work a call is: threads, or workgroups in three dimensions.

@@ -74,41 +74,79 @@ func unpackExamples(dst, src []float32, batch int, s Shape, pitch int) {
 // PackParam copies parameter i of the plan from the host's layout to the
 // device's, which has the same size: a convolution's weight [O, I/groups, kh,
 // kw] → [kh, kw, I/groups, O], a fully connected weight [O, C*H*W] → [H, W, C,
-// O] (so that its rows match a picture's layout there), a bias unchanged.
+// O] (so that its rows match a picture's layout there), a bias unchanged. dst
+// is only written, in whole rows of outputs.
 func (p Plan) PackParam(i int, dst, src []float32) {
-	p.eachParam(i, func(device, host int) { dst[device] = src[host] })
+	out, channels, places := p.paramLayout(i)
+	eachTile(out, channels*places, func(o0, o1, k0, k1 int) {
+		var tile [tileRows][tileColumns]float32 // [k][o], so that both sides are walked in their order
+		for o := o0; o < o1; o++ {
+			for k, v := range src[o*channels*places:][k0:k1] {
+				tile[k][o-o0] = v
+			}
+		}
+		for k := k0; k < k1; k++ {
+			c, at := k/places, k%places
+			copy(dst[(at*channels+c)*out:][o0:o1], tile[k-k0][:])
+		}
+	})
 }
 
 // UnpackParam undoes PackParam.
 func (p Plan) UnpackParam(i int, dst, src []float32) {
-	p.eachParam(i, func(device, host int) { dst[host] = src[device] })
-}
-
-// eachParam calls f with the index of every element of parameter i on the
-// device and on the host.
-func (p Plan) eachParam(i int, f func(device, host int)) {
-	var out, channels, places int
-	switch shape := p.Params[i].Shape; len(shape) {
-	case 4:
-		out, channels, places = shape[0], shape[1], shape[2]*shape[3]
-	case 2:
-		out, channels, places = shape[0], p.In.C, p.In.H*p.In.W
-	default:
-		out, channels, places = 1, 1, p.Params[i].Len()
-	}
-	// Walking the device's order writes and reads whole cache lines in blocks
-	// of outputs, which the large fully connected weights need.
-	const block = 16
-	blocks := (out + block - 1) / block
-	parallel(blocks, func(first, last int) {
-		for o0 := first * block; o0 < min(out, last*block); o0 += block {
-			for c := range channels {
-				for at := range places {
-					for o := o0; o < min(out, o0+block); o++ {
-						f((at*channels+c)*out+o, (o*channels+c)*places+at)
-					}
-				}
+	out, channels, places := p.paramLayout(i)
+	eachTile(out, channels*places, func(o0, o1, k0, k1 int) {
+		var tile [tileRows][tileColumns]float32
+		for k := k0; k < k1; k++ {
+			c, at := k/places, k%places
+			copy(tile[k-k0][:], src[(at*channels+c)*out:][o0:o1])
+		}
+		for o := o0; o < o1; o++ {
+			to := dst[o*channels*places:][k0:k1]
+			for k := range to {
+				to[k] = tile[k][o-o0]
 			}
 		}
 	})
+}
+
+// paramLayout is parameter i as [out, channels, places] on the host and
+// [places, channels, out] on a device.
+func (p Plan) paramLayout(i int) (out, channels, places int) {
+	switch shape := p.Params[i].Shape; len(shape) {
+	case 4:
+		return shape[0], shape[1], shape[2] * shape[3]
+	case 2:
+		return shape[0], p.In.C, p.In.H * p.In.W
+	}
+	return p.Params[i].Len(), 1, 1
+}
+
+// A tile of a parameter is a few cache lines on either side.
+const tileRows, tileColumns = 16, 32
+
+// eachTile calls f for every tile of a matrix of out × terms elements.
+func eachTile(out, terms int, f func(o0, o1, k0, k1 int)) {
+	// A strip is few enough outputs for the processor to keep their pages in mind.
+	const strip = 8 * tileColumns
+	strips := (out + strip - 1) / strip
+	if strips < 8 { // small ones are shared out by their terms
+		parallel((terms+tileRows-1)/tileRows, func(first, last int) {
+			eachTileOf(0, out, first*tileRows, min(terms, last*tileRows), f)
+		})
+		return
+	}
+	parallel(strips, func(first, last int) {
+		for s := first; s < last; s++ {
+			eachTileOf(s*strip, min(out, (s+1)*strip), 0, terms, f)
+		}
+	})
+}
+
+func eachTileOf(o0, o1, k0, k1 int, f func(o0, o1, k0, k1 int)) {
+	for k := k0; k < k1; k += tileRows {
+		for o := o0; o < o1; o += tileColumns {
+			f(o, min(o1, o+tileColumns), k, min(k1, k+tileRows))
+		}
+	}
 }

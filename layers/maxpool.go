@@ -126,8 +126,9 @@ type maxpool struct {
 	X, Y, Winner                                               engine.Buffer
 	Batch, XPitch, YPitch, KeepPitch                           uint32
 	Pad                                                        int32
+	Window                                                     uint32
 	Size, Stride, Channels, Height, Width, OutHeight, OutWidth uint32
-	Backward, Quads                                            bool
+	Backward, Quads, Rolled                                    bool
 	Format                                                     uint32 // Precision
 }
 
@@ -149,6 +150,7 @@ func (l MaxPool) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engin
 			Size: uint32(l.Size), Stride: uint32(l.Stride), Channels: uint32(in.C),
 			Height: uint32(in.H), Width: uint32(in.W), OutHeight: uint32(out.H), OutWidth: uint32(out.W),
 			Backward: backward, Quads: in.C%4 == 0, Format: uint32(s.Precision),
+			Rolled: r.Info().Type == engine.Software, Window: uint32(l.Size),
 		})
 	}
 }

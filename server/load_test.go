@@ -24,6 +24,7 @@ var (
 	loadURL     = flag.String("load-url", "", "address of a running server, as http://127.0.0.1:8080")
 	loadPID     = flag.Int("load-pid", 0, "its process, whose memory is watched")
 	loadPicture = flag.String("load-picture", "", "picture to send")
+	loadClients = flag.String("load-clients", "1,8,64,64,8,1", "numbers of clients, one after the other; the second half shows what memory does")
 	loadTime    = flag.Duration("load-time", 15*time.Second, "time at each number of clients")
 )
 
@@ -40,7 +41,9 @@ func TestLoad(t *testing.T) {
 	require.NoError(t, post(client, file, &first)) // and the device is warm
 	fmt.Printf("picture %d bytes, %v at each number of clients, model %s\n\n", len(file), *loadTime, first.Model)
 	fmt.Println("clients  requests  failed  requests/s  p50 ms  p90 ms  p99 ms  max ms  server RSS MiB")
-	for _, clients := range []int{1, 8, 64, 64, 8, 1} { // the second half shows what memory does
+	for word := range strings.SplitSeq(*loadClients, ",") {
+		clients, err := strconv.Atoi(word)
+		require.NoError(t, err)
 		all, failed := load(client, file, clients, first)
 		slices.Sort(all)
 		at := func(share float64) float64 {

@@ -11,6 +11,7 @@
 // variant gemm_lanes4_backward_input: -DLANES=4 -DROWS=16 -DOP=BACKWARD_INPUT
 // variant gemm_lanes4_backward_weight: -DLANES=4 -DROWS=16 -DOP=BACKWARD_WEIGHT
 #version 450
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
@@ -318,8 +319,8 @@ void main() {
 #else
 #define C_AT(m) m * out_channels + group * out_g
 #endif
-#define STORE(I) { \
-    uint m = m0 + I; \
+#define STORE(I, M_AT) { \
+    uint m = M_AT; \
     if (m < M) { \
       uint at = C_AT(m); \
       vec4 v0 = c0[I] + bias0, v1 = c1[I] + bias1; \
@@ -334,5 +335,15 @@ void main() {
       } \
     } \
   }
-  EACH_ROW(STORE)
+#if LANES == 8
+  // Rolled, the rows moving up: unrolled it is what takes lavapipe the longest to compile.
+#define UP(I) if (I + 1 < ROWS) { c0[I] = c0[(I + 1) % ROWS]; if (WIDE) c1[I] = c1[(I + 1) % ROWS]; }
+  [[dont_unroll]] for (uint row = 0; row < ROWS; row++) {
+    STORE(0, m0 + row)
+    EACH_ROW(UP)
+  }
+#else
+#define STORE_ROW(I) STORE(I, m0 + I)
+  EACH_ROW(STORE_ROW)
+#endif
 }

@@ -18,7 +18,8 @@ layout(constant_id = 12) const uint FORMAT = 0;
 READS(0, X, x, FORMAT)  // x; dy
 WRITES(1, Y, y, FORMAT) // y; dx
 layout(binding = 2) buffer Winner { uint winner[]; }; // one byte an element of the output: the winner's place in its window
-layout(push_constant) uniform Args { uint batch, x_pitch, y_pitch, keep_pitch; int pad; };
+layout(constant_id = 13) const bool ROLLED = false; // for drivers that run on CPUs: less code, which takes less time to compile
+layout(push_constant) uniform Args { uint batch, x_pitch, y_pitch, keep_pitch; int pad; uint window; }; // window is SIZE
 
 vec4 load(uint at) { return QUADS ? load_x4(at) : vec4(load_x(at), 0, 0, 0); }
 
@@ -29,8 +30,8 @@ vec4 best(uint base, uint p, uint c, out uvec4 place) {
   vec4 most = vec4(0);
   place = uvec4(0);
   bool first = true;
-  for (uint v = 0; v < SIZE; v++) {
-    for (uint u = 0; u < SIZE; u++) {
+  for (uint v = 0; v < (ROLLED ? window : SIZE); v++) {
+    for (uint u = 0; u < (ROLLED ? window : SIZE); u++) {
       int row = top + int(v), column = begin + int(u);
       if (uint(row) >= HEIGHT || uint(column) >= WIDTH) continue;
       vec4 value = load(base + (uint(row) * WIDTH + uint(column)) * CHANNELS + c);

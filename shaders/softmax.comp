@@ -1,6 +1,7 @@
 // loss = -w[label]·log softmax(x)[label], rank = classes that beat the label's, dx = w[label]·(softmax(x) - onehot(label))·scale
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "include/step.glsl"
 
 const uint LOCAL = 64;
@@ -36,7 +37,7 @@ void main() {
   largest[self] = top;
   above[self] = beats + (bad > 0 ? 0x10000000u : 0u);
   barrier();
-  for (uint half_ = LOCAL / 2; half_ > 0; half_ /= 2) {
+  [[dont_unroll]] for (uint half_ = LOCAL / 2; half_ > 0; half_ /= 2) {
     if (self < half_) {
       largest[self] = max(largest[self], largest[self + half_]);
       above[self] = min(above[self] + above[self + half_], 0x40000000u);
@@ -48,7 +49,7 @@ void main() {
   for (uint j = self; j < classes; j += LOCAL) sum += exp(x[base + j] - top);
   sums[self] = sum;
   barrier();
-  for (uint half_ = LOCAL / 2; half_ > 0; half_ /= 2) {
+  [[dont_unroll]] for (uint half_ = LOCAL / 2; half_ > 0; half_ /= 2) {
     if (self < half_) sums[self] += sums[self + half_];
     barrier();
   }

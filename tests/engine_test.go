@@ -2,6 +2,7 @@ package tests
 
 import (
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -133,6 +134,50 @@ func doubleRelu(d *engine.Device) error {
 		}
 	}
 	return nil
+}
+
+// TestWarmComputesNothing warms up pipelines that no driver has seen, so that
+// several devices share the work, and finds the buffers as they were; the same
+// recording then computes. A device that is closed meanwhile ends it.
+func TestWarmComputesNothing(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		const n = 64
+		x, err := d.NewBuffer("x", n, engine.OnDevice)
+		require.NoError(t, err)
+		ones := make([]float32, n)
+		for i := range ones {
+			ones[i] = 1
+		}
+		require.NoError(t, engine.Write(d, x, func(words []float32) { copy(words, ones) }))
+		r := engine.NewRecording(d.Info)
+		const pipelines = 4
+		first := rand.IntN(1 << 20) // the window's size is a constant of the pipeline
+		for i := range pipelines {
+			l := layers.LRN{Size: 2*(first+i) + 7, Beta: 1, K: 0.5}
+			plan, err := l.Plan(layers.Shape{C: n, H: 1, W: 1})
+			require.NoError(t, err)
+			l.Forward(r, &layers.Slots[engine.Buffer]{Batch: 1, Plan: plan, X: x, Y: x})
+		}
+		require.NoError(t, d.Warm(r).Wait())
+		got := make([]float32, n)
+		require.NoError(t, engine.Download(d, x, got))
+		require.Equal(t, ones, got)
+		p, err := d.Compile(r, engine.Options{})
+		require.NoError(t, err)
+		defer p.Free()
+		require.NoError(t, p.Run())
+		require.NoError(t, engine.Download(d, x, got))
+		for _, v := range got {
+			require.InDelta(t, 1<<pipelines, v, 1e-2) // x/K, so many times
+		}
+
+		again, err := engine.Open(d.Info, testShaders)
+		require.NoError(t, err)
+		warming := again.Warm(r)
+		again.Close()
+		_ = warming.Wait() // whether it came to the end or not
+		d.Warm(r).Stop()
+	})
 }
 
 // TestTooMuchMemory asks for more than there is.

@@ -1,7 +1,6 @@
 package weights
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -14,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // ReadSafetensors reads a whole file. Numbers of every common type become
@@ -66,21 +66,49 @@ func Read(r io.Reader, size int64) (*File, error) {
 		return nil, err
 	}
 	f := &File{Metadata: h.metadata}
-	sum := sha256.New()
-	body := io.TeeReader(bufio.NewReaderSize(r, 1<<20), sum)
+	want, summed := h.metadata[checksumKey]
+	got := func() string { return "" }
+	if summed {
+		r, got = summing(r)
+	}
 	for _, t := range h.tensors {
-		data, err := readNumbers(body, t.Type, t.count)
+		data, err := readNumbers(r, t.Type, t.count)
 		if err != nil {
+			got()
 			return nil, fmt.Errorf("tensor %s: %w", t.name, err)
 		}
 		f.Tensors = append(f.Tensors, Tensor{Name: t.name, Shape: t.Shape, Data: data})
 	}
-	if want, ok := h.metadata[checksumKey]; ok {
-		if got := checksum(sum.Sum(nil)); want != got {
-			return nil, fmt.Errorf("the tensors are damaged: their checksum is %s, written was %s; use another copy of the file", got, want)
-		}
+	if got := got(); summed && want != got {
+		return nil, fmt.Errorf("the tensors are damaged: their checksum is %s, written was %s; use another copy of the file", got, want)
 	}
 	return f, nil
+}
+
+// summer reads from r and has what it read summed up meanwhile: so nothing of it
+// may be changed before the sum is known.
+type summer struct {
+	r      io.Reader
+	pieces chan []byte
+}
+
+func (s summer) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.pieces <- p[:n]
+	return n, err
+}
+
+// summing is r with a function to be called at its end, which gives the checksum.
+func summing(r io.Reader) (io.Reader, func() string) {
+	pieces, result := make(chan []byte, 16), make(chan string)
+	go func() {
+		sum := sha256.New()
+		for p := range pieces {
+			sum.Write(p)
+		}
+		result <- checksum(sum.Sum(nil))
+	}()
+	return summer{r, pieces}, func() string { close(pieces); return <-result }
 }
 
 // checksum is the text of a SHA-256 sum.
@@ -219,22 +247,32 @@ func elements(shape []int, limit int64) (int64, error) {
 	return n, nil
 }
 
-// readNumbers converts count numbers, a piece at a time.
+// littleEndian says that this machine keeps numbers as the format does.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// readNumbers reads count numbers, a piece at a time.
 func readNumbers(r io.Reader, kind string, count int) ([]float32, error) {
 	size := int(elementSizes[kind])
 	data := make([]float32, count)
-	piece := make([]byte, min(count, 1<<16)*size)
 	for done := 0; done < count; {
-		n := min(count-done, 1<<16)
-		b := piece[:n*size]
+		n := min(count-done, 1<<18)
+		part := data[done : done+n]
+		var b []byte
+		if kind == "F32" && littleEndian { // as they are
+			b = unsafe.Slice((*byte)(unsafe.Pointer(&part[0])), n*size)
+		} else {
+			b = make([]byte, n*size)
+		}
 		if _, err := io.ReadFull(r, b); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
 		}
-		for i := range n {
-			data[done+i] = number(kind, b[i*size:])
+		if kind != "F32" || !littleEndian {
+			for i := range part {
+				part[i] = number(kind, b[i*size:])
+			}
 		}
 		done += n
 	}

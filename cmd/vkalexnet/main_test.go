@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +55,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit":      cmdExit,
 			"interrupt": cmdInterrupt,
+			"serve":     cmdServe,
 		},
 	})
 }
@@ -130,4 +134,46 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
 		ts.Fatalf("exit code %d, not %d", code, exitInterrupted)
 	}
+}
+
+// cmdServe: `serve PICTURE ARG...` starts `vkalexnet serve ARG...` on a free port,
+// has it classify the picture, whose answer is the command's output, and ends
+// it with SIGTERM, after which its exit code must be 0.
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: serve PICTURE ARG...")
+	}
+	path, err := exec.LookPath("vkalexnet")
+	ts.Check(err)
+	cmd := exec.Command(path, append([]string{"serve", "--listen", "127.0.0.1:0"}, args[1:]...)...)
+	cmd.Dir = ts.Getenv("WORK")
+	for _, name := range []string{"VK_DRIVER_FILES", "VK_ICD_FILENAMES", "XDG_CACHE_HOME"} {
+		cmd.Env = append(cmd.Environ(), name+"="+ts.Getenv(name))
+	}
+	messages, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	defer func() { _ = cmd.Process.Kill() }() // where it has not ended by then
+	url := ""
+	lines := bufio.NewScanner(messages)
+	for url == "" && lines.Scan() {
+		fmt.Fprintln(ts.Stderr(), lines.Text())
+		if _, at, found := strings.Cut(lines.Text(), "http://"); found && strings.HasPrefix(lines.Text(), "serving ") {
+			url = "http://" + at
+		}
+	}
+	if url == "" {
+		ts.Fatalf("it does not serve: %v", cmd.Wait())
+	}
+	go func() { _, _ = io.Copy(io.Discard, messages) }()
+	picture, err := os.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer picture.Close()
+	answer, err := http.Post(url+"classify?k=2&explain=1", "image/png", picture)
+	ts.Check(err)
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+	ts.Check(cmd.Wait())
 }

@@ -20,6 +20,8 @@ type modelFlags struct {
 	precision              string
 	batch, workers, crops  int
 	shortBatches           bool // run in less time, see alexnet.ExecOptions
+
+	ahead *opening // by network
 }
 
 func (f *modelFlags) add(cmd *cobra.Command) {
@@ -66,8 +68,12 @@ func (o *opened) close() {
 }
 
 // network reads the weights and finds the network that they belong to, with the
-// names of classes that --labels gives.
+// names of classes that --labels gives. Where the command has a device, that is
+// opened meanwhile.
 func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
+	if f.device != "" {
+		f.ahead = openAhead(f.device)
+	}
 	net, file, err := f.networkOfWeights()
 	if err != nil || f.labels == "" {
 		return net, file, err
@@ -114,7 +120,7 @@ func (f *modelFlags) networkOfWeights() (*alexnet.Network, *weights.File, error)
 
 // open puts the network on the device, for batches of up to `batch` pictures.
 func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weights.File, batch int) (*opened, error) {
-	t, err := openTarget(cmd, f.device)
+	t, err := f.ahead.target(cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,12 +19,16 @@ import (
 
 // shaderStats is what a driver's compiler made of every kernel.
 type shaderStats struct {
-	Device  string          `json:"device"`
-	Models  []string        `json:"models"`
-	Batches []int           `json:"batches"`
-	Kernels []*kernelStats  `json:"kernels"`
-	Missing []string        `json:"not_compiled,omitempty"` // kernels that no row compiled here uses
-	rows    []layers.Tuning // those that fit the device
+	Device string   `json:"device"`
+	Models []string `json:"models"`
+	// Candidates are the networks whose products are compiled with every tuning that
+	// the tuner tries.
+	Candidates             []string        `json:"candidates,omitempty"`
+	Batches                []int           `json:"batches"`
+	Kernels                []*kernelStats  `json:"kernels"`
+	Missing                []string        `json:"not_compiled,omitempty"` // kernels that no row compiled here uses
+	rows                   []layers.Tuning // those that fit the device
+	matrices, matricesBF16 bool            // the device has such cooperative matrices
 }
 
 // kernelStats is one pipeline and the rows of the tuning table that use it.
@@ -34,14 +39,15 @@ type kernelStats struct {
 
 func newShaderStats() *cobra.Command {
 	var device, format string
-	var models []string
+	var models, candidates []string
 	var batches []int
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "shader-stats",
 		Short: "Print what the driver's compiler makes of every kernel",
 		Long: `Compiles every kernel as the training and evaluation steps of networks use it, with
-every row of the tuning table that fits the device, and prints the registers, shared
+every row of the tuning table that fits the device, and the matrix products with every
+tuning that tune tries there, in each precision; and prints the registers, shared
 memory, spills and occupancy that the driver's compiler reports. Nothing is computed,
 so RADV's null hardware (RADV_FORCE_FAMILY=navi21) serves as well as a GPU. Exit code 1
 when a kernel spills vector registers or takes scratch memory.`,
@@ -58,7 +64,7 @@ when a kernel spills vector registers or takes scratch memory.`,
 				return err
 			}
 			defer dev.Close()
-			stats, err := collectShaderStats(dev, models, batches)
+			stats, err := collectShaderStats(dev, models, candidates, batches)
 			if err != nil {
 				return err
 			}
@@ -75,6 +81,7 @@ when a kernel spills vector registers or takes scratch memory.`,
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&models, "model", []string{"alexnet", "alexnet-owt", "alexnet-2012", "alexnet-cifar"}, "presets or paths of networks' TOML files")
+	flags.StringSliceVar(&candidates, "candidates", []string{"alexnet"}, "networks whose products are compiled with every tuning that tune tries")
 	flags.IntSliceVarP(&batches, "batch-size", "b", []int{1, 128}, "batch sizes, in pictures")
 	flags.BoolVar(&all, "all", false, "a line for every pipeline, not for every kernel and row of the tuning table")
 	addDevice(cmd, &device)
@@ -104,9 +111,20 @@ func openForStatistics(query string) (*engine.Device, error) {
 	return engine.OpenForStatistics(info, shaders.FS)
 }
 
-func collectShaderStats(dev *engine.Device, models []string, batches []int) (*shaderStats, error) {
-	stats := &shaderStats{Device: dev.Describe(), Models: models, Batches: batches, rows: layers.Tunings(&dev.Info)}
+func collectShaderStats(dev *engine.Device, models, candidates []string, batches []int) (*shaderStats, error) {
+	stats := &shaderStats{Device: dev.Describe(), Models: models, Candidates: candidates, Batches: batches, rows: layers.Tunings(&dev.Info),
+		matrices: len(dev.Features.Matrices) > 0, matricesBF16: len(dev.Features.MatricesBF16) > 0}
 	found := map[string]*kernelStats{}
+	add := func(r *engine.Recording, model, row string, batch int) error {
+		pipelines, err := dev.Statistics(r)
+		if err != nil {
+			return fmt.Errorf("%s, batch %d, row %s: %w", model, batch, row, err)
+		}
+		for _, p := range pipelines {
+			stats.add(found, p, model, row)
+		}
+		return nil
+	}
 	for _, model := range models {
 		net, err := loadModel(model)
 		if err != nil {
@@ -120,13 +138,28 @@ func collectShaderStats(dev *engine.Device, models []string, batches []int) (*sh
 					return nil, err
 				}
 				for _, r := range recordings {
-					pipelines, err := dev.Statistics(r)
-					if err != nil {
-						return nil, fmt.Errorf("%s, batch %d, row %s: %w", net.Name, batch, row.Name, err)
+					if err := add(r, net.Name, row.Name, batch); err != nil {
+						return nil, err
 					}
-					for _, p := range pipelines {
-						stats.add(found, p, net.Name, row.Name)
-					}
+				}
+			}
+		}
+	}
+	for _, model := range candidates {
+		net, err := loadModel(model)
+		if err != nil {
+			return nil, err
+		}
+		// The batch is no constant of a kernel: its size only decides which tiles waste little.
+		batch := slices.Max(batches)
+		for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16} {
+			recordings, err := alexnet.CandidateRecordings(dev.Info, net, batch, alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Precision: precision})
+			if err != nil {
+				return nil, err
+			}
+			for _, row := range slices.Sorted(maps.Keys(recordings)) {
+				if err := add(recordings[row], net.Name, row, batch); err != nil {
+					return nil, err
 				}
 			}
 		}
@@ -179,8 +212,11 @@ func (s *shaderStats) add(found map[string]*kernelStats, p engine.PipelineStatis
 // rowName is the row that a kernel belongs to; "any" for those that the tuning
 // table has no say in.
 func (s *shaderStats) rowName(k *kernelStats) string {
-	if len(k.Rows) == len(s.rows) {
+	if !slices.ContainsFunc(s.rows, func(row layers.Tuning) bool { return !slices.Contains(k.Rows, row.Name) }) {
 		return "any"
+	}
+	if len(k.Rows) > 3 {
+		return fmt.Sprintf("%s and %d more", k.Rows[0], len(k.Rows)-1)
 	}
 	return strings.Join(k.Rows, ",")
 }
@@ -280,14 +316,33 @@ func (k *kernelStats) spills() (found []string, told bool) {
 }
 
 // tunedKernels begins the names of the kernels that only some rows of the tuning
-// table use.
-const tunedKernels = "gemm_"
+// table use, matrixKernels and matrixBF16Kernels those that the tuner tries where a
+// device has matrices of fp16 and bf16.
+const (
+	tunedKernels      = "gemm_"
+	matrixKernels     = "gemm_matrix_"
+	matrixBF16Kernels = matrixKernels + "bf16_"
+)
+
+// tried says that a kernel is a candidate of the tuner on the device.
+func (s *shaderStats) tried(name string) bool {
+	switch {
+	case len(s.Candidates) == 0:
+		return false
+	case strings.HasPrefix(name, matrixBF16Kernels):
+		return s.matricesBF16
+	}
+	return s.matrices && strings.HasPrefix(name, matrixKernels)
+}
 
 // check fails when a kernel spills, or, if all of them are wanted, when one was
 // not compiled although every device uses it.
 func (s *shaderStats) check(all bool) error {
 	for _, name := range s.Missing {
-		if all && !strings.HasPrefix(name, tunedKernels) {
+		switch {
+		case s.tried(name):
+			return fmt.Errorf("kernel %s is no candidate for any product of %s, though %s has matrices", name, strings.Join(s.Candidates, ", "), s.Device)
+		case all && !strings.HasPrefix(name, tunedKernels):
 			return fmt.Errorf("kernel %s is in no step of %s: a network or a recording that uses it has to be added", name, strings.Join(s.Models, ", "))
 		}
 	}

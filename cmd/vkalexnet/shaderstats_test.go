@@ -46,6 +46,17 @@ not compiled, as nothing here uses them: gemm_other
 	require.Contains(t, out.String(), "net conv1 forward (STRIDE=4)")
 }
 
+func TestShaderStatsNameCandidates(t *testing.T) {
+	s := fakeStats()
+	found := map[string]*kernelStats{}
+	for _, row := range []string{"a", "b", "c", "d"} { // of no row of the table
+		s.add(found, s.Kernels[1].PipelineStatistics, "net", row)
+	}
+	require.Equal(t, "a and 3 more", s.rowName(s.Kernels[len(s.Kernels)-1]))
+	s.Kernels[0].Rows = append(s.Kernels[0].Rows, "a")
+	require.Equal(t, "any", s.rowName(s.Kernels[0]), "every row of the table, and more")
+}
+
 func TestShaderStatsRefuseSpills(t *testing.T) {
 	require.NoError(t, fakeStats().check(true), "spilled scalar registers are only reported")
 	for at, problem := range map[int]string{1: "Spilled VGPRs 3", 2: "Scratch size 3"} {
@@ -60,4 +71,12 @@ func TestShaderStatsRefuseSpills(t *testing.T) {
 	s.Missing = []string{"gemm_other", "lrn"}
 	require.ErrorContains(t, s.check(true), "kernel lrn is in no step of net")
 	require.NoError(t, s.check(false), "of chosen networks")
+	s.Missing, s.Candidates = []string{"gemm_matrix_forward"}, []string{"net"}
+	require.NoError(t, s.check(true), "on a device without matrices")
+	s.matrices = true
+	require.ErrorContains(t, s.check(true), "gemm_matrix_forward is no candidate")
+	s.Missing = []string{"gemm_matrix_bf16_forward"}
+	require.NoError(t, s.check(true), "on a device with matrices of fp16 alone")
+	s.matricesBF16 = true
+	require.ErrorContains(t, s.check(true), "gemm_matrix_bf16_forward is no candidate")
 }

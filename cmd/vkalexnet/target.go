@@ -17,30 +17,63 @@ type target struct {
 	device *engine.Device // nil for the CPU reference
 }
 
+// opening is a device that is being opened in the background.
+type opening struct {
+	query  string
+	done   chan struct{}
+	info   *engine.Info // once it is chosen
+	device *engine.Device
+	err    error
+}
+
+// openAhead begins to open the device that query chooses, while other things are
+// done: it takes a driver some tenths of a second.
+func openAhead(query string) *opening {
+	o := &opening{query: query, done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		if query == cpuDevice {
+			return
+		}
+		infos, err := engine.Devices()
+		if err != nil {
+			o.err = err
+			return
+		}
+		info, err := engine.Select(infos, query)
+		if err != nil {
+			o.err = err
+			return
+		}
+		o.info = &info
+		o.device, o.err = engine.Open(info, shaders.FS)
+	}()
+	return o
+}
+
 // openTarget opens the device that query chooses and says which one it is.
 func openTarget(cmd *cobra.Command, query string) (*target, error) {
-	if query == cpuDevice {
+	return openAhead(query).target(cmd)
+}
+
+// target waits for the device and says which one it is.
+func (o *opening) target(cmd *cobra.Command) (*target, error) {
+	<-o.done
+	if o.query == cpuDevice {
 		warn(cmd, "device: CPU reference (plain loops; --device auto uses Vulkan)")
 		return &target{name: cpuDevice}, nil
 	}
-	infos, err := engine.Devices()
-	if err != nil {
-		return nil, err
+	if o.info != nil {
+		if o.info.Type == engine.Software && o.query == "auto" {
+			warn(cmd, "WARNING: no GPU with a Vulkan driver found. Computing on the CPU through the software driver %s: slow.\n"+
+				"         'vkalexnet devices' lists what there is; --device %q chooses it without this warning.", o.info.Name, o.info.Name)
+		}
+		warn(cmd, "device: %s", o.info.Describe())
 	}
-	info, err := engine.Select(infos, query)
-	if err != nil {
-		return nil, err
+	if o.err != nil {
+		return nil, o.err
 	}
-	if info.Type == engine.Software && query == "auto" {
-		warn(cmd, "WARNING: no GPU with a Vulkan driver found. Computing on the CPU through the software driver %s: slow.\n"+
-			"         'vkalexnet devices' lists what there is; --device %q chooses it without this warning.", info.Name, info.Name)
-	}
-	warn(cmd, "device: %s", info.Describe())
-	device, err := engine.Open(info, shaders.FS)
-	if err != nil {
-		return nil, err
-	}
-	return &target{name: info.Name, device: device}, nil
+	return &target{name: o.info.Name, device: o.device}, nil
 }
 
 // executor puts a network on the target, for batches of up to `batch` pictures.
