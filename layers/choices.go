@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"slices"
 
 	"vkalexnet/engine"
 )
@@ -76,13 +77,13 @@ func (p Product) Record(r *engine.Recording, t Tuning, a, b, c engine.Buffer) {
 // of the weights and, unless s.NoDX is set, of the input.
 func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool) []Product {
 	multiplied, ok := l.(interface {
-		gemm(*Slots[engine.Buffer]) *gemmLayer
+		gemmFor(*engine.Recording, *Slots[engine.Buffer], gemmOp) *gemmLayer
 	})
 	if !ok {
 		return nil
 	}
 	r := engine.NewRecording(info)
-	layer, t := multiplied.gemm(s), tuning(r, s)
+	t := tuning(r, s)
 	ops := []gemmOp{opForward}
 	if backward {
 		ops = append(ops, opBackwardWeight)
@@ -92,6 +93,7 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 	}
 	var all []Product
 	for _, op := range ops {
+		layer := multiplied.gemmFor(r, s, op)
 		for _, at := range layer.slices(r, op, t) {
 			for _, part := range layer.parts(r) {
 				c := layer.precision
@@ -125,11 +127,16 @@ var tiles = [][5]int{
 }
 
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
-// EachM, EachN of a subgroup.
-var matrixTiles = [][5]int{
-	{128, 128, 32, 64, 32}, {128, 128, 32, 64, 64}, {128, 64, 32, 32, 32}, {128, 64, 32, 64, 32}, {256, 128, 16, 64, 64}, {64, 64, 32, 32, 32},
-	{128, 256, 16, 64, 64}, {128, 96, 32, 32, 48}, {256, 96, 16, 64, 48}, {128, 48, 32, 32, 48}, {256, 48, 16, 64, 48}, {64, 128, 32, 32, 64},
-}
+// EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
+// elements at a time. All fit into 48 KiB of shared memory.
+var (
+	matrixTiles = [][5]int{{128, 128, 32, 64, 64}, {128, 64, 32, 32, 32}, {128, 96, 32, 32, 48}, {128, 48, 32, 32, 48}}
+	eightsTiles = [][5]int{
+		{128, 128, 32, 64, 64}, {128, 128, 32, 64, 32}, {256, 128, 16, 64, 64}, {128, 256, 16, 64, 64}, {128, 64, 32, 64, 32}, {128, 64, 32, 32, 32},
+		{64, 64, 64, 32, 32}, {64, 128, 32, 32, 64}, {128, 96, 32, 64, 48}, {256, 96, 16, 64, 48}, {128, 48, 32, 64, 48}, {128, 48, 32, 32, 48},
+		{256, 48, 16, 64, 48}, {192, 48, 32, 48, 48},
+	}
+)
 
 // Candidates are the tunings worth trying for the product on a device: the safe
 // one of the table's last row first, then that of its first row.
@@ -153,11 +160,12 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		return candidates
 	}
 	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
-	for _, size := range sizes[p.shape.FormatA] { // operands have one format
-		if size.M == 16 && size.K == 16 { // those that most devices list
-			candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16,
-				Subgroup: int(info.Features.SubgroupSize), BF16: p.shape.FormatA == uint32(BF16)})...)
-		}
+	if slices.Contains(sizes[p.shape.FormatA], engine.MatrixSize{M: 16, N: 16, K: 16}) { // operands have one format, and most devices list this size
+		kind := Tuning{MatrixM: 16, MatrixN: 16, MatrixK: 16, Subgroup: int(info.Features.SubgroupSize), BF16: p.shape.FormatA == uint32(BF16)}
+		candidates = append(candidates, p.candidates(info, matrixTiles, kind)...)
+		kind.Eights = true
+		candidates = append(candidates, p.candidates(info, eightsTiles, kind)...)
+		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
 	return append(candidates, p.candidates(info, tiles, Tuning{})...)
 }
@@ -175,7 +183,10 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
 		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
 		if kind.MatrixM > 0 {
-			c.Name = fmt.Sprintf("matrix%d:%s", c.MatrixN, c.Name[len("tiles"):])
+			c.Name = "matrix" + c.Name[len("tiles"):]
+		}
+		if kind.Eights {
+			c.Name = "eights" + c.Name[len("matrix"):]
 		}
 		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
 			continue

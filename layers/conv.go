@@ -1,10 +1,6 @@
 package layers
 
-import (
-	"fmt"
-
-	"vkalexnet/engine"
-)
+import "fmt"
 
 // Conv is a convolution with bias (Krizhevsky et al. 2012, section 3.5): it
 // slides Out kernels of KernelH×KernelW over the input in steps of Stride,
@@ -195,9 +191,3 @@ func (l Conv) backwardInput(s *Slots[[]float32]) {
 		}
 	})
 }
-
-// Forward records the layer; with s.WithReLU it applies the ReLU that follows.
-func (l Conv) Forward(r *engine.Recording, s *Slots[engine.Buffer]) { l.gemm(s).forward(r, s) }
-
-// Backward records the gradients of the parameters and of the input.
-func (l Conv) Backward(r *engine.Recording, s *Slots[engine.Buffer]) { l.gemm(s).backward(r, s) }

@@ -56,12 +56,19 @@ type gemmMatrix struct {
 	MatrixM, MatrixN, MatrixK, Subgroup uint32
 }
 
+type gemmMMA struct {
+	gemmMatrix
+	EightsA, EightsB bool
+}
+
 var (
 	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
 	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
 	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
 	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
 	gemmMatrixBF16Kernels  = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
+	gemmMMAKernels         = declareGemm[gemmMMA]("gemm_mma_fp16_")
+	gemmMMABF16Kernels     = declareGemm[gemmMMA]("gemm_mma_bf16_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
 )
 
@@ -239,11 +246,25 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
 	}
+	call := gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)}
+	if t.Eights {
+		kernels, format := &gemmMMAKernels, uint32(FP16)
+		if t.BF16 {
+			kernels, format = &gemmMMABF16Kernels, uint32(BF16)
+		}
+		in, out := c.Channels/c.Groups%8 == 0, c.OutChannels/c.Groups%8 == 0
+		a, b := in, out
+		if c.op == opBackwardInput {
+			a = out
+		}
+		kernels[c.op].Record(r, grid, gemmMMA{call, a && c.FormatA == format, b && c.FormatB == format})
+		return
+	}
 	kernels := &gemmMatrixKernels
 	if t.BF16 {
 		kernels = &gemmMatrixBF16Kernels
 	}
-	kernels[c.op].Record(r, grid, gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)})
+	kernels[c.op].Record(r, grid, call)
 }
 
 // recordBiasGradient sums dy over examples and pixels: at once where an example is

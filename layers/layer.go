@@ -94,6 +94,9 @@ type Slots[T any] struct {
 	FloatY    bool
 	// Half is the weight in Precision, where that is not FP32 (device only).
 	Half T
+	// Blocks is X cut into blocks, as the forward pass leaves it for the backward
+	// pass (device only; conv).
+	Blocks T
 	// Tuning overrides the device's row of the tuning table (device only).
 	Tuning *Tuning
 	// Choices are the tunings of single products, where others than the table's

@@ -97,6 +97,10 @@ func (l Linear) backwardParams(s *Slots[[]float32]) {
 	})
 }
 
+func (l Linear) gemmFor(_ *engine.Recording, s *Slots[engine.Buffer], _ gemmOp) *gemmLayer {
+	return l.gemm(s)
+}
+
 // Forward records the layer; with s.WithReLU it applies the ReLU that follows.
 func (l Linear) Forward(r *engine.Recording, s *Slots[engine.Buffer]) { l.gemm(s).forward(r, s) }
 

@@ -30,6 +30,8 @@ type Tuning struct {
 	MatrixK  int  `json:"matrix_k,omitempty"`
 	Subgroup int  `json:"subgroup,omitempty"`
 	BF16     bool `json:"bf16,omitempty"`
+	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
+	Eights bool `json:"eights,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -77,6 +79,9 @@ func (t Tuning) Sound() bool {
 			if n < 4 || n > 256 || n%4 != 0 {
 				return false
 			}
+		}
+		if t.Eights && (t.TileM%8 != 0 || t.TileN%8 != 0 || t.TileK%8 != 0) {
+			return false
 		}
 		return t.EachM%t.MatrixM == 0 && t.EachN%t.MatrixN == 0 && t.TileK%t.MatrixK == 0 && t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 &&
 			t.Invocations()%t.TileK == 0 && t.Fill >= 0

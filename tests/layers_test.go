@@ -35,6 +35,7 @@ var layerCases = []layerCase{
 	{"conv_primes", layers.Conv{Out: 13, KernelH: 3, KernelW: 2, Stride: 3, Pad: 1}, layers.Shape{C: 7, H: 11, W: 17}, 5},
 	{"conv_odd_groups", layers.Conv{Out: 21, KernelH: 2, KernelW: 3, Stride: 2, Pad: 1, Groups: 3}, layers.Shape{C: 15, H: 6, W: 5}, 3},
 	{"conv_wide", layers.Conv{Out: 100, KernelH: 3, KernelW: 3, Stride: 2, Pad: 0}, layers.Shape{C: 68, H: 8, W: 8}, 1},
+	{"conv_eights", layers.Conv{Out: 48, KernelH: 3, KernelW: 3, Stride: 2, Pad: 1, Groups: 2}, layers.Shape{C: 32, H: 9, W: 7}, 3},
 	{"conv_tiny_maps", layers.Conv{Out: 8, KernelH: 2, KernelW: 1, Stride: 1, Pad: 0}, layers.Shape{C: 4, H: 3, W: 1}, 7},
 	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
 	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
@@ -101,11 +102,14 @@ func TestLayers(t *testing.T) {
 				// Products in 16 bits differ from those in float32 in how they are loaded
 				// and stored alone; the hardest case has every combination.
 				hardest := c.name == "conv_odd_groups"
-				if multiplies(c.layer) && !hardest && (p == layers.BF16 || !everyTuning[c.name] || testing.Short()) {
+				// Convolutions on blocks are those of 16 bits with a row for every device.
+				blocks := c.name == "conv_first_padded" && p == layers.FP16
+				if multiplies(c.layer) && !hardest && !blocks && (p == layers.BF16 || !everyTuning[c.name] || testing.Short()) {
 					continue
 				}
-				for i, tuning := range tunings {
-					if i > 0 && !(hardest && i == len(tunings)-1) {
+				all := layers.Tunings(&d.Info)
+				for i, tuning := range all {
+					if i > 0 && !((hardest || blocks) && i == len(all)-1) || i == 0 && blocks && len(all) > 1 {
 						continue // the device's own row, and once the one for every device
 					}
 					t.Run(c.name+"/"+tuning.Name+"/"+p.String(), func(t *testing.T) { compareLayer(t, d, c, tuning, p) })
@@ -143,9 +147,14 @@ func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.F
 				if !multiplies(c.layer) {
 					continue
 				}
-				for _, fill := range []int{1, 64} {
-					tuning.Fill = fill
-					t.Run(fmt.Sprintf("%s/%s/fill%d", c.name, tuning.Name, fill), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
+				for _, eights := range []bool{false, true} {
+					for _, fill := range []int{1, 64} {
+						if fill == 1 && !everyTuning[c.name] {
+							continue
+						}
+						tuning.Fill, tuning.Eights = fill, eights
+						t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, eights), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
+					}
 				}
 			}
 		}
@@ -295,6 +304,20 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 		check("gradient of "+p.Name, layers.FP32, cpu.Grads[i], host)
 	}
 	second := run()
+	if c.name == "conv_first_padded" && tuning.Lanes == 0 && precision != layers.FP32 { // on blocks, a second batch's gradients are added by other code
+		dev.Accumulate, dev.Blocks = true, engine.Buffer{}
+		r = engine.NewRecording(d.Info)
+		c.layer.Backward(r, &dev)
+		sums := run()
+		for i, p := range plan.Params {
+			host := make([]float32, p.Len())
+			plan.UnpackParam(i, host, sums["gradient of "+p.Name])
+			for at := range host {
+				host[at] /= 2
+			}
+			check("twice the gradient of "+p.Name, layers.FP32, cpu.Grads[i], host)
+		}
+	}
 	for name, v := range first {
 		for i := range v {
 			require.Equal(t, math.Float32bits(v[i]), math.Float32bits(second[name][i]), "%s[%d] differs between two runs", name, i)
