@@ -11,7 +11,6 @@ import (
 	"vkalexnet/engine"
 	"vkalexnet/layers"
 	"vkalexnet/loader"
-	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
 
@@ -146,6 +145,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	if err != nil {
 		return nil, err
 	}
+	if opt.Apart, err = opt.apart(); err != nil {
+		return nil, err
+	}
 	n := &deviceNet{net: net, opt: opt, batch: batch, info: info, plans: plans, specs: specs, allocate: allocate,
 		layout: layoutInput(batch, net.Input.WithDefaults().Stored)}
 	take := func(into *engine.Buffer, name string, words int, place engine.Place) {
@@ -267,7 +269,7 @@ func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
 
 // recordTrain records a step: forward, loss, and from the last layer back each
 // one's gradients. Unless gradients are kept, each layer's parameters move as
-// soon as its gradients are known, whose memory is then free.
+// soon as its gradients are known, or by the very calls that compute them.
 func (n *deviceNet) recordTrain(r *engine.Recording) {
 	a := n.recordForward(r, true)
 	last := len(n.plans) - 1
@@ -281,21 +283,23 @@ func (n *deviceNet) recordTrain(r *engine.Recording) {
 	for i := last; i >= first; i-- {
 		var own []int
 		var grads []engine.Buffer
+		var updates []*layers.Update
 		for j, ps := range n.specs {
-			if ps.Layer != i || !trains(n.specs, i) {
-				continue
-			}
-			own = append(own, j)
-			if keep {
+			switch {
+			case ps.Layer != i || !trains(n.specs, i):
+			case keep:
 				grads = append(grads, n.grads[j])
-			} else {
+			case n.fusesUpdate(i):
+				updates = append(updates, n.update(j))
+			default:
+				own = append(own, j)
 				grads = append(grads, r.Temp("gradient of "+ps.Name, alignParam(ps.Len())))
 			}
 		}
-		dy = n.recordBackward(r, a.slots[i], i, dy, i == first, grads)
-		if !keep {
-			n.recordUpdate(r, own, grads)
-		}
+		s := a.slots[i]
+		s.Updates = updates
+		dy = n.recordBackward(r, s, i, dy, i == first, grads)
+		n.recordUpdate(r, own, grads)
 	}
 	if !keep {
 		n.recordOverflow(r)
@@ -342,17 +346,25 @@ func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Bu
 // recordUpdate records SGD for some of the parameters.
 func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engine.Buffer) {
 	for k, j := range which {
-		s := n.specs[j]
-		if s.Frozen() {
-			continue
+		if u := n.update(j); u != nil {
+			r.Label(n.specs[j].Name + " update")
+			u.Record(r, grads[k])
 		}
-		r.Label(s.Name + " update")
-		p := optim.Parameter{W: n.params[j], V: n.momentum[j], G: grads[k], Copy: n.half[j], Precision: n.opt.Precision}
-		if n.scaled() { // a page each, so that no update waits for another
-			p.Overflow = n.overflow.Slice(j*alignPage(1), alignPage(1))
-		}
-		n.opt.SGD.Update(r, p, n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
 	}
+}
+
+// update is how a parameter moves, nil when it is frozen.
+func (n *deviceNet) update(j int) *layers.Update {
+	s := n.specs[j]
+	if s.Frozen() {
+		return nil
+	}
+	u := layers.Update{W: n.params[j], V: n.momentum[j], Elements: s.Len(), Copy: n.half[j], Precision: n.opt.Precision,
+		Step: n.devInput.Slice(n.layout.step, n.layout.labels)}
+	if n.scaled() { // a page each, so that no update waits for another
+		u.Overflow = n.overflow.Slice(j*alignPage(1), alignPage(1))
+	}
+	return n.opt.SGD.Update(u, s.LR, s.Decay)
 }
 
 func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, error) {

@@ -101,6 +101,9 @@ type ExecOptions struct {
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// Apart are what a device must not compute together, for tests and measurements;
+	// FusionVariable adds to it.
+	Apart Fusion
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices

@@ -73,7 +73,11 @@ type Slots[T any] struct {
 	DX, DY T   // their gradients
 	Params []T // as Plan.Params
 	Grads  []T // as Plan.Params; none when nobody wants them (a frozen layer)
-	Keep   T   // device only: Plan.KeepWords per example
+	// Updates move the parameters, as Plan.Params, by their gradients, which are not
+	// stored then unless they have to be; nil for one that does not move (device
+	// only; without Grads).
+	Updates []*Update
+	Keep    T // device only: Plan.KeepWords per example
 	// Step holds the numbers that change from step to step; on the CPU it is
 	// decoded in StepValues.
 	Step       T
@@ -99,6 +103,14 @@ type Slots[T any] struct {
 	// Choices are the tunings of single products, where others than the table's
 	// were found to be faster (device only).
 	Choices Choices
+}
+
+// updates are those of the weight and of the bias.
+func (s *Slots[T]) updates() (weight, bias *Update) {
+	if len(s.Updates) == 0 {
+		return nil, nil
+	}
+	return s.Updates[0], s.Updates[1]
 }
 
 // Step is what changes from one training step to the next.
