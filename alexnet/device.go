@@ -207,8 +207,8 @@ func (n *deviceNet) keepGrads() error {
 
 // activations are the tensors of one recorded forward pass.
 type activations struct {
-	slots []layers.Slots[engine.Buffer]
-	fused []bool // the layer is a ReLU that the one before it applies
+	slots  []layers.Slots[engine.Buffer]
+	passes []passes
 }
 
 // recordForward records the input stage and all layers.
@@ -222,11 +222,12 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), x,
 			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size, n.opt.Precision)
 	}
-	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
+	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), passes: n.passes(train)}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
 		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1,
-			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
+			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i),
+			WithReLU: a.passes[i].withReLU, MaskFactor: a.passes[i].maskFactor}
 		for j, ps := range n.specs {
 			if ps.Layer == i {
 				s.Params = append(s.Params, n.params[j])
@@ -237,7 +238,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		}
 		drop, isDrop := spec.Layer.(layers.Dropout)
 		switch {
-		case a.fused[i] || isDrop && !s.Train && drop.Identity():
+		case a.passes[i].noForward || isDrop && !s.Train && drop.Identity():
 			s.Y = x
 		default:
 			s.Y = n.logits
@@ -246,10 +247,6 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 			}
 			if p.KeepWords > 0 {
 				s.Keep = r.Temp("kept by "+spec.Name, n.batch*p.KeepPitch())
-			}
-			if i+1 < len(n.plans) && len(s.Params) > 0 {
-				_, relu := n.net.Layers[i+1].Layer.(layers.ReLU)
-				s.WithReLU, a.fused[i+1] = relu, relu
 			}
 			r.Label(spec.Name + " forward")
 			spec.Layer.Forward(r, &s)
@@ -296,9 +293,7 @@ func (n *deviceNet) recordTrain(r *engine.Recording) {
 				grads = append(grads, r.Temp("gradient of "+ps.Name, alignParam(ps.Len())))
 			}
 		}
-		s := a.slots[i]
-		s.Updates = updates
-		dy = n.recordBackward(r, s, i, dy, i == first, grads)
+		dy = n.recordBackward(r, &a, i, dy, i == first, grads, updates)
 		n.recordUpdate(r, own, grads)
 	}
 	if !keep {
@@ -325,9 +320,12 @@ func (n *deviceNet) recordOverflow(r *engine.Recording) {
 // recordBackward records the way back through layer i, whose output's gradient
 // is dy, and gives the gradient of its input. Gradients of its parameters go to
 // grads; without them the layer only passes the gradient on.
-func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Buffer], i int, dy engine.Buffer, noDX bool, grads []engine.Buffer) engine.Buffer {
-	spec := n.net.Layers[i]
-	s.DY, s.NoDX, s.Accumulate, s.Grads = dy, noDX, len(n.grads) > 0, grads
+func (n *deviceNet) recordBackward(r *engine.Recording, a *activations, i int, dy engine.Buffer, noDX bool, grads []engine.Buffer, updates []*layers.Update) engine.Buffer {
+	if a.passes[i].noBackward {
+		return dy
+	}
+	spec, s := n.net.Layers[i], a.slots[i]
+	s.DY, s.NoDX, s.Accumulate, s.Grads, s.Updates = dy, noDX, len(n.grads) > 0, grads, updates
 	if !s.NoDX {
 		switch spec.Layer.(type) {
 		case layers.ReLU, layers.Dropout:

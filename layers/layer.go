@@ -90,6 +90,11 @@ type Slots[T any] struct {
 	NoDX bool
 	// Accumulate adds to Grads instead of overwriting them (device only).
 	Accumulate bool
+	// MaskFactor, unless it is 0, says that X is the result of a ReLU, of which DX gets
+	// the gradient too: where X is not positive DX is 0, elsewhere it is multiplied by
+	// MaskFactor, which is 1, or what the dropout between them multiplies by. It holds
+	// for the forward pass as well (device only; layers that Masks).
+	MaskFactor float32
 	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
 	WithReLU bool
 	// Precision is how X, Y and their gradients are stored, FloatY that Y alone is
@@ -103,6 +108,20 @@ type Slots[T any] struct {
 	// Choices are the tunings of single products, where others than the table's
 	// were found to be faster (device only).
 	Choices Choices
+}
+
+// Masks reports whether the layer's backward pass can apply the gradient of a ReLU
+// before it, and whether that of a dropout between them as well.
+func Masks(l Layer) (relu, dropout bool) {
+	switch l := l.(type) {
+	case Conv, Linear:
+		return true, true
+	case LRN:
+		return true, false
+	case MaxPool:
+		return l.Size < maxPoolSize, false // a place of the window's stands for none
+	}
+	return false, false
 }
 
 // updates are those of the weight and of the bias.
