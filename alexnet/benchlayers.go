@@ -135,6 +135,12 @@ func (n *deviceNet) leastBytes(layer, pass string) int64 {
 			words = out + copied + in
 		case "backward weight":
 			words = in + out + params
+			if n.fusesUpdate(i) { // w and v read and written, the gradient never
+				words = in + out + 4*params
+				if n.opt.Precision != layers.FP32 {
+					words += copied
+				}
+			}
 		case "update":
 			words = 5 * params // w and v read and written, g read
 			if n.opt.Precision != layers.FP32 {

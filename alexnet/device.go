@@ -12,7 +12,6 @@ import (
 	"vkalexnet/engine"
 	"vkalexnet/layers"
 	"vkalexnet/loader"
-	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
 
@@ -186,6 +185,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	if err != nil {
 		return nil, err
 	}
+	if opt.Apart, err = opt.apart(); err != nil {
+		return nil, err
+	}
 	n := &deviceNet{net: net, opt: opt, batch: batch, info: info, plans: plans, specs: specs, allocate: allocate,
 		layout: layoutInput(batch, net.Input.WithDefaults().Stored)}
 	take := func(into *engine.Buffer, name string, words int, place engine.Place) {
@@ -280,8 +282,8 @@ func (n *deviceNet) keepGrads() error {
 
 // activations are the tensors of one recorded forward pass.
 type activations struct {
-	slots []layers.Slots[engine.Buffer]
-	fused []bool // the layer is a ReLU that the one before it applies
+	slots  []layers.Slots[engine.Buffer]
+	passes []passes
 }
 
 // recordForward records the input stage and all layers.
@@ -295,11 +297,12 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		layers.Augment(r, n.devInput.Slice(l.pixels, l.words-l.pixels), n.devInput.Slice(l.transforms, l.pixels-l.transforms), n.mean, x,
 			n.batch, n.net.Input.WithDefaults().Stored, n.net.Input.Size, n.opt.Precision)
 	}
-	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), fused: make([]bool, len(n.plans))}
+	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), passes: n.passes(train)}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
 		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1,
-			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i)}
+			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i),
+			WithReLU: a.passes[i].withReLU, MaskFactor: a.passes[i].maskFactor}
 		for j, ps := range n.specs {
 			if ps.Layer == i {
 				s.Params = append(s.Params, n.params[j])
@@ -310,7 +313,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		}
 		drop, isDrop := spec.Layer.(layers.Dropout)
 		switch {
-		case a.fused[i] || isDrop && !s.Train && drop.Identity():
+		case a.passes[i].noForward || isDrop && !s.Train && drop.Identity():
 			s.Y = x
 		default:
 			s.Y = n.logits
@@ -319,10 +322,6 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 			}
 			if p.KeepWords > 0 {
 				s.Keep = r.Temp("kept by "+spec.Name, n.batch*p.KeepPitch())
-			}
-			if i+1 < len(n.plans) && len(s.Params) > 0 {
-				_, relu := n.net.Layers[i+1].Layer.(layers.ReLU)
-				s.WithReLU, a.fused[i+1] = relu, relu
 			}
 			r.Label(spec.Name + " forward")
 			spec.Layer.Forward(r, &s)
@@ -348,7 +347,7 @@ func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
 
 // recordTrain records a step: forward, loss, and from the last layer back each
 // one's gradients. Unless gradients are kept, each layer's parameters move as
-// soon as its gradients are known, whose memory is then free.
+// soon as its gradients are known, or by the very calls that compute them.
 func (n *deviceNet) recordTrain(r *engine.Recording) {
 	a := n.recordForward(r, true)
 	last := len(n.plans) - 1
@@ -362,21 +361,21 @@ func (n *deviceNet) recordTrain(r *engine.Recording) {
 	for i := last; i >= first; i-- {
 		var own []int
 		var grads []engine.Buffer
+		var updates []*layers.Update
 		for j, ps := range n.specs {
-			if ps.Layer != i || !trains(n.specs, i) {
-				continue
-			}
-			own = append(own, j)
-			if keep {
+			switch {
+			case ps.Layer != i || !trains(n.specs, i):
+			case keep:
 				grads = append(grads, n.grads[j])
-			} else {
+			case n.fusesUpdate(i):
+				updates = append(updates, n.update(j))
+			default:
+				own = append(own, j)
 				grads = append(grads, r.Temp("gradient of "+ps.Name, alignParam(ps.Len())))
 			}
 		}
-		dy = n.recordBackward(r, a.slots[i], i, dy, i == first, grads)
-		if !keep {
-			n.recordUpdate(r, own, grads)
-		}
+		dy = n.recordBackward(r, &a, i, dy, i == first, grads, updates)
+		n.recordUpdate(r, own, grads)
 	}
 	if !keep {
 		n.recordOverflow(r)
@@ -402,9 +401,12 @@ func (n *deviceNet) recordOverflow(r *engine.Recording) {
 // recordBackward records the way back through layer i, whose output's gradient
 // is dy, and gives the gradient of its input. Gradients of its parameters go to
 // grads; without them the layer only passes the gradient on.
-func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Buffer], i int, dy engine.Buffer, noDX bool, grads []engine.Buffer) engine.Buffer {
-	spec := n.net.Layers[i]
-	s.DY, s.NoDX, s.Accumulate, s.Grads = dy, noDX, len(n.grads) > 0, grads
+func (n *deviceNet) recordBackward(r *engine.Recording, a *activations, i int, dy engine.Buffer, noDX bool, grads []engine.Buffer, updates []*layers.Update) engine.Buffer {
+	if a.passes[i].noBackward {
+		return dy
+	}
+	spec, s := n.net.Layers[i], a.slots[i]
+	s.DY, s.NoDX, s.Accumulate, s.Grads, s.Updates = dy, noDX, len(n.grads) > 0, grads, updates
 	if !s.NoDX {
 		switch spec.Layer.(type) {
 		case layers.ReLU, layers.Dropout:
@@ -423,17 +425,25 @@ func (n *deviceNet) recordBackward(r *engine.Recording, s layers.Slots[engine.Bu
 // recordUpdate records SGD for some of the parameters.
 func (n *deviceNet) recordUpdate(r *engine.Recording, which []int, grads []engine.Buffer) {
 	for k, j := range which {
-		s := n.specs[j]
-		if s.Frozen() {
-			continue
+		if u := n.update(j); u != nil {
+			r.Label(n.specs[j].Name + " update")
+			u.Record(r, grads[k])
 		}
-		r.Label(s.Name + " update")
-		p := optim.Parameter{W: n.params[j], V: n.momentum[j], G: grads[k], Copy: n.half[j], Precision: n.opt.Precision}
-		if n.scaled() { // a page each, so that no update waits for another
-			p.Overflow = n.overflow.Slice(j*alignPage(1), alignPage(1))
-		}
-		n.opt.SGD.Update(r, p, n.devInput.Slice(n.layout.step, n.layout.labels), s.LR, s.Decay)
 	}
+}
+
+// update is how a parameter moves, nil when it is frozen.
+func (n *deviceNet) update(j int) *layers.Update {
+	s := n.specs[j]
+	if s.Frozen() {
+		return nil
+	}
+	u := layers.Update{W: n.params[j], V: n.momentum[j], Elements: s.Len(), Copy: n.half[j], Precision: n.opt.Precision,
+		Step: n.devInput.Slice(n.layout.step, n.layout.labels)}
+	if n.scaled() { // a page each, so that no update waits for another
+		u.Overflow = n.overflow.Slice(j*alignPage(1), alignPage(1))
+	}
+	return n.opt.SGD.Update(u, s.LR, s.Decay)
 }
 
 func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, error) {

@@ -110,6 +110,9 @@ type ExecOptions struct {
 	// batch takes the time of a full one. The last bits of a picture's scores then
 	// depend on how many pictures are beside it. With Inference only.
 	ShortBatches bool
+	// Apart are what a device must not compute together, for tests and measurements;
+	// FusionVariable adds to it.
+	Apart Fusion
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices

@@ -135,7 +135,8 @@ func TestFrozenLayersCostNothing(t *testing.T) {
 	for _, r := range all[1:] {
 		require.NotContains(t, r.String(), "gradient of conv2.")
 	}
-	require.Contains(t, all[1].String(), "gradient of conv1.weight")
+	require.Contains(t, all[1].String(), "momentum of conv1.weight")
+	require.Contains(t, all[2].String(), "gradient of conv1.weight")
 	require.Contains(t, all[1].String(), "conv2 backward")
 }
 

@@ -155,7 +155,7 @@ func (n *deviceNet) recordGradients(r *engine.Recording, layer int, i *inside) {
 		r.Copy(i.y, n.logits.Slice(0, i.y.Len()))
 	}
 	for k := last; k > layer; k-- {
-		dy = n.recordBackward(r, a.slots[k], k, dy, false, nil)
+		dy = n.recordBackward(r, &a, k, dy, false, nil, nil)
 	}
 	r.Label("gradients")
 	r.Copy(i.dy, dy)
@@ -181,6 +181,7 @@ func (d *device) look(key insideKey) (*inside, error) {
 	take(&i.y, "output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
 	inFloat := d.forBatches(key.size) // looks are in float32 whatever the executor's precision
 	inFloat.opt.Precision = layers.FP32
+	inFloat.opt.Apart = fuseAll // every layer's output and gradient is there to look at
 	record := func(r *engine.Recording) { inFloat.recordOutputs(r, key.layer, i.y) }
 	if key.gradients {
 		take(&i.dlogits, "gradient of the logits", key.size*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)

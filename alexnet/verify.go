@@ -405,8 +405,8 @@ func (v *verifier) update(sgd optim.SGD) error {
 	defer v.free()
 	const n = 1024
 	w, m, g := v.random(n, 0.1), v.random(n, 0.01), v.random(n, 1)
-	p := optim.Parameter{Precision: v.precision}
-	var step engine.Buffer
+	p := layers.Update{Elements: n, Precision: v.precision}
+	var gradient engine.Buffer
 	var err error
 	take := func(into *engine.Buffer, name string, data []float32) {
 		if err == nil {
@@ -415,15 +415,15 @@ func (v *verifier) update(sgd optim.SGD) error {
 	}
 	take(&p.W, "w", w)
 	take(&p.V, "v", m)
-	take(&p.G, "g", g)
+	take(&gradient, "g", g)
 	if v.precision != layers.FP32 {
 		take(&p.Copy, "copy of w", nil)
 	}
 	if err == nil {
-		step, err = buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0.01, 1, 1))
+		p.Step, err = buffer(v, "step", 64, layers.StepWords(layers.Step{}, 0.01, 1, 1))
 	}
 	if err == nil {
-		err = v.run(func(r *engine.Recording) { sgd.Update(r, p, step, 2, 0.5) })
+		err = v.run(func(r *engine.Recording) { sgd.Update(p, 2, 0.5).Record(r, gradient) })
 	}
 	if err != nil {
 		return err

@@ -43,6 +43,15 @@ func (l Dropout) factors() (training, inference float32) {
 	return 1 / (1 - l.P), 1
 }
 
+// Factor is what elements are multiplied by: those kept in training, all in inference.
+func (l Dropout) Factor(train bool) float32 {
+	training, inference := l.factors()
+	if train {
+		return training
+	}
+	return inference
+}
+
 // apply writes src times the mask (in training) and the factor to dst.
 func (l Dropout) apply(dst, src []float32, s *Slots[[]float32]) {
 	training, inference := l.factors()

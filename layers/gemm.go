@@ -29,7 +29,13 @@ type gemmShape struct {
 	Accumulate, WithBias, Relu       bool
 	QuadsA, QuadsB                   bool
 	FormatA, FormatB, FormatC        uint32 // Precision; FormatC is FP32 unless c is whole quads
-	A, B, C, Bias                    engine.Buffer
+	A, B, C, D, Bias                 engine.Buffer
+	sgdArgs
+	Update, Masked bool    // c is a weight and d its momentum; d masks c
+	FormatD        uint32  // Precision
+	MaskFactor     float32 // of what the mask lets through
+
+	moves, moveBias *Update // these move by the gradients, which are not stored in c and bias
 }
 
 type gemmLanes struct {
@@ -73,10 +79,12 @@ var (
 )
 
 type reduce struct {
-	X, Y, Bias                                      engine.Buffer
+	X, Y, Bias, Mask, V                             engine.Buffer
 	Count, Splits, Pitch, First, Row, Used, Columns uint32
-	Accumulate, WithBias, Relu                      bool
-	FormatX, FormatY                                uint32 // Precision
+	Accumulate, WithBias, Relu, Masked, Update      bool
+	MaskFactor                                      float32
+	FormatX, FormatY, FormatMask                    uint32 // Precision
+	sgdArgs
 }
 
 var reduceKernel = engine.Declare[reduce]("reduce")
@@ -123,15 +131,27 @@ func (g *gemmShape) quadsC() bool {
 	return out
 }
 
-// recordHalf appends products that add up to a c of 16-bit numbers. Kernels
-// write such a c in whole quads only, and sums stay in float32: where c has no
-// quads or there are several products, they go to a float32 c beside it, which is
-// then converted. Of each row elements of c the first are used.
-func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, tuning func(*gemmShape) Tuning) {
+// masking is what a gradient is multiplied by at last: factor where x, which lies
+// like it, is positive, and 0 elsewhere. Without x nothing is masked.
+type masking struct {
+	x      engine.Buffer
+	factor float32
+	format uint32 // Precision
+}
+
+// recordAll appends products that add up to c, or are its parts, and then masks it.
+// Kernels write a c of 16-bit numbers in whole quads only, and sums stay in float32:
+// where such a c has no quads or there are several products, they go to a float32 c
+// beside it, which is then converted. Of each row elements of c the first are used.
+func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products []gemmShape, mask masking, tuning func(*gemmShape) Tuning) {
 	first := products[0]
 	format := first.FormatC
+	masked := !mask.x.IsZero()
 	if format == uint32(FP32) || len(products) == 1 && first.quadsC() {
-		for _, g := range products {
+		for i, g := range products {
+			if whole := i+1 == len(products) || !products[i+1].Accumulate; masked && whole {
+				g.D, g.Masked, g.FormatD, g.MaskFactor = skip(mask.x, g.skipC), true, mask.format, mask.factor
+			}
 			g.record(r, tuning(&g))
 		}
 		return
@@ -142,7 +162,7 @@ func recordHalf(r *engine.Recording, c engine.Buffer, row, used uint32, products
 		g.record(r, tuning(&g))
 	}
 	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
-		Row: row, Used: used, Columns: 1, FormatY: format})
+		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor})
 }
 
 // record appends one product.
@@ -167,8 +187,16 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 			// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
 			width = 4 * t.Lanes
 		}
+		bias := g.moveBias
+		if bias != nil {
+			g.Bias = r.Temp("gradient of a bias", bias.W.Len())
+		}
+		g.move()
 		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
 			gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
+		if bias != nil {
+			bias.Record(r, g.Bias)
+		}
 		return
 	}
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
@@ -197,6 +225,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		if gradient {
 			call.WithBias, call.Bias = false, engine.Buffer{}
 		}
+		call.move()
 		call.record(r, t, engine.Groups(columns, rows, int(g.Groups)))
 		if gradient {
 			g.recordBiasGradient(r)
@@ -205,8 +234,11 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	}
 	parts := r.Temp("parts of a sum", splits*words)
 	call.C, call.SplitPitch, call.FormatC = parts, uint32(words), uint32(FP32)
-	call.Accumulate, call.Relu = false, false
+	call.Accumulate, call.Relu, call.Masked, call.D = false, false, false, engine.Buffer{}
 	sum := reduce{X: parts, Y: g.C, Splits: uint32(splits), Pitch: uint32(words), Accumulate: g.Accumulate, Relu: g.Relu, Columns: g.OutChannels, FormatY: g.FormatC}
+	if g.Masked {
+		sum.Masked, sum.Mask, sum.FormatMask, sum.MaskFactor = true, g.D, g.FormatD, g.MaskFactor
+	}
 	call.Bias = engine.Buffer{}
 	if !gradient {
 		call.WithBias = false
@@ -231,12 +263,29 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		taps--
 	}
 	sum.Count = uint32(taps) * g.OutChannels
-	sum.Row, sum.Used = sum.Count, sum.Count
-	reduceKernel.Record(r, engine.Threads(int(sum.Count)), sum)
+	sum.record(r, g.moves)
 	if g.WithBias {
 		sum.First, sum.Count, sum.Y = sum.Count, g.OutChannels, g.Bias
-		sum.Row, sum.Used = sum.Count, sum.Count
-		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.record(r, g.moveBias)
+	}
+}
+
+// record appends the sum of a parameter's gradient, by which the parameter moves if
+// there is an update.
+func (c reduce) record(r *engine.Recording, u *Update) {
+	c.Row, c.Used = c.Count, c.Count
+	threads := int(c.Count)
+	if u != nil {
+		c.Y, c.V, c.Update, c.sgdArgs = u.W, u.V, true, u.args()
+		threads = ceilDiv(threads, 4)
+	}
+	reduceKernel.Record(r, engine.Threads(threads), c)
+}
+
+// move makes the weight move by its gradient, where it shall.
+func (g *gemmShape) move() {
+	if u := g.moves; u != nil {
+		g.C, g.D, g.Update, g.sgdArgs = u.W, u.V, true, u.args()
 	}
 }
 
@@ -271,15 +320,19 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 // one pixel, otherwise example by example.
 func (g *gemmShape) recordBiasGradient(r *engine.Recording) {
 	pixels := g.OutHeight * g.OutWidth
-	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Row: g.OutChannels, Used: g.OutChannels, Columns: g.OutChannels,
+	sum := reduce{X: g.B, Y: g.Bias, Count: g.OutChannels, Columns: g.OutChannels,
 		Splits: g.Batch, Pitch: g.YPitch, Accumulate: g.Accumulate, FormatX: g.FormatB}
 	if pixels == 1 {
-		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.record(r, g.moveBias)
 		return
+	}
+	if g.moveBias != nil {
+		sum.Y = r.Temp("gradient of a bias", g.moveBias.W.Len())
+		defer g.moveBias.Record(r, sum.Y)
 	}
 	for n := range int(g.Batch) {
 		sum.X, sum.Splits, sum.Pitch = examples(g.B, [2]int{n, n + 1}, Precision(g.FormatB).Words(int(g.YPitch))), pixels, g.OutChannels
-		reduceKernel.Record(r, engine.Threads(int(g.OutChannels)), sum)
+		sum.record(r, nil)
 		sum.Accumulate = true
 	}
 }
@@ -418,7 +471,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Relu = s.WithReLU && i == len(parts)-1
 			products = append(products, g)
 		}
-		recordHalf(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 
@@ -432,26 +485,64 @@ func (l *gemmLayer) operands(op gemmOp, at [2]int, a, b, c Precision) gemmShape 
 
 func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	t := tuning(r, s)
-	parts := l.parts(r)
-	if len(s.Grads) > 0 {
-		for n, at := range l.slices(r, opBackwardWeight, t) {
-			for i, p := range parts {
-				g := l.operands(opBackwardWeight, at, l.precision, l.precision, FP32)
-				g.A = examples(s.X, at, l.pitchWords(g.XPitch))
-				g.B = examples(s.DY, at, l.pitchWords(g.YPitch))
-				g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
-				g.C = s.Grads[0].Slice(p.first, p.elements)
-				if i == 0 {
-					g.WithBias, g.Bias = true, s.Grads[1]
+	// The input's gradient first: it takes the weight as it was.
+	if !s.NoDX {
+		l.backwardInput(r, s, t)
+	}
+	if len(s.Grads) > 0 || len(s.Updates) > 0 {
+		l.backwardWeight(r, s, t)
+	}
+}
+
+func (l *gemmLayer) backwardWeight(r *engine.Recording, s *Slots[engine.Buffer], t Tuning) {
+	slices, parts := l.slices(r, opBackwardWeight, t), l.parts(r)
+	weight, bias := s.updates()
+	grads := s.Grads
+	// What is a sum of several calls is stored until it is whole. Kernels move a
+	// weight in whole quads.
+	together := len(slices) == 1 && l.shape.OutChannels/l.shape.Groups%4 == 0
+	if len(s.Updates) > 0 {
+		grads = []engine.Buffer{{}, {}}
+		if !together || weight == nil {
+			grads[0] = r.Temp("gradient of a weight", (l.elements+127)&^127)
+		}
+		if !together || bias == nil {
+			grads[1] = r.Temp("gradient of a bias", s.Params[1].Len())
+		}
+	}
+	for n, at := range slices {
+		for i, p := range parts {
+			g := l.operands(opBackwardWeight, at, l.precision, l.precision, FP32)
+			g.A = examples(s.X, at, l.pitchWords(g.XPitch))
+			g.B = examples(s.DY, at, l.pitchWords(g.YPitch))
+			g.A = skip(g.A, l.part(&g, p.rows[0], p.rows[1])/l.precision.PerWord())
+			if together && weight != nil {
+				g.moves = weight.part(p.first, p.elements)
+				g.C = g.moves.W
+			} else {
+				g.C = grads[0].Slice(p.first, p.elements)
+			}
+			if i == 0 {
+				g.WithBias, g.Bias = true, grads[1]
+				if together {
+					g.moveBias = bias
 				}
-				g.Accumulate = s.Accumulate || n > 0
-				g.record(r, s.Choices.of(&g, t))
+			}
+			g.Accumulate = s.Accumulate || n > 0
+			g.record(r, s.Choices.of(&g, t))
+		}
+	}
+	if !together {
+		for i, u := range []*Update{weight, bias} {
+			if u != nil {
+				u.Record(r, grads[i])
 			}
 		}
 	}
-	if s.NoDX {
-		return
-	}
+}
+
+func (l *gemmLayer) backwardInput(r *engine.Recording, s *Slots[engine.Buffer], t Tuning) {
+	parts := l.parts(r)
 	for _, at := range l.slices(r, opBackwardInput, t) {
 		var products []gemmShape
 		dx := examples(s.DX, at, l.pitchWords(l.shape.XPitch))
@@ -466,7 +557,11 @@ func (l *gemmLayer) backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Accumulate = i > 0 && g.Height*g.Width*g.KernelH*g.KernelW > 1
 			products = append(products, g)
 		}
-		recordHalf(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		var mask masking
+		if s.MaskFactor != 0 {
+			mask = masking{examples(s.X, at, l.pitchWords(l.shape.XPitch)), s.MaskFactor, uint32(l.precision)}
+		}
+		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
 	}
 }
 

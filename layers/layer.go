@@ -73,7 +73,11 @@ type Slots[T any] struct {
 	DX, DY T   // their gradients
 	Params []T // as Plan.Params
 	Grads  []T // as Plan.Params; none when nobody wants them (a frozen layer)
-	Keep   T   // device only: Plan.KeepWords per example
+	// Updates move the parameters, as Plan.Params, by their gradients, which are not
+	// stored then unless they have to be; nil for one that does not move (device
+	// only; without Grads).
+	Updates []*Update
+	Keep    T // device only: Plan.KeepWords per example
 	// Step holds the numbers that change from step to step; on the CPU it is
 	// decoded in StepValues.
 	Step       T
@@ -86,6 +90,11 @@ type Slots[T any] struct {
 	NoDX bool
 	// Accumulate adds to Grads instead of overwriting them (device only).
 	Accumulate bool
+	// MaskFactor, unless it is 0, says that X is the result of a ReLU, of which DX gets
+	// the gradient too: where X is not positive DX is 0, elsewhere it is multiplied by
+	// MaskFactor, which is 1, or what the dropout between them multiplies by. It holds
+	// for the forward pass as well (device only; layers that Masks).
+	MaskFactor float32
 	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
 	WithReLU bool
 	// Precision is how X, Y and their gradients are stored, FloatY that Y alone is
@@ -102,6 +111,28 @@ type Slots[T any] struct {
 	// Choices are the tunings of single products, where others than the table's
 	// were found to be faster (device only).
 	Choices Choices
+}
+
+// Masks reports whether the layer's backward pass can apply the gradient of a ReLU
+// before it, and whether that of a dropout between them as well.
+func Masks(l Layer) (relu, dropout bool) {
+	switch l := l.(type) {
+	case Conv, Linear:
+		return true, true
+	case LRN:
+		return true, false
+	case MaxPool:
+		return l.Size < maxPoolSize, false // a place of the window's stands for none
+	}
+	return false, false
+}
+
+// updates are those of the weight and of the bias.
+func (s *Slots[T]) updates() (weight, bias *Update) {
+	if len(s.Updates) == 0 {
+		return nil, nil
+	}
+	return s.Updates[0], s.Updates[1]
 }
 
 // Step is what changes from one training step to the next.

@@ -135,6 +135,7 @@ type lrn struct {
 	K, Alpha, Beta           float32
 	Radius, Channels, Groups uint32
 	Backward, Quads, Beta075 bool
+	Masked                   bool   // dx is 0 where x is not positive
 	Format                   uint32 // Precision
 }
 
@@ -154,7 +155,7 @@ func (l LRN) record(r *engine.Recording, s *Slots[engine.Buffer], dy, y engine.B
 			Backward: backward, Quads: quads, Beta075: l.Beta == 0.75, Format: uint32(s.Precision),
 		}
 		if backward {
-			args.DY = examples(dy, at, pitch)
+			args.DY, args.Masked = examples(dy, at, pitch), s.MaskFactor != 0
 		}
 		lrnKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), args)
 	}

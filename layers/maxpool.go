@@ -128,7 +128,7 @@ type maxpool struct {
 	Pad                                                        int32
 	Window                                                     uint32
 	Size, Stride, Channels, Height, Width, OutHeight, OutWidth uint32
-	Backward, Quads, Rolled                                    bool
+	Backward, Quads, Masked, Rolled                            bool
 	Format                                                     uint32 // Precision
 }
 
@@ -149,7 +149,7 @@ func (l MaxPool) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engin
 			Batch: uint32(n), XPitch: uint32(s.Precision.elementPitch(from)), YPitch: uint32(s.Precision.elementPitch(to)), KeepPitch: uint32(keep), Pad: int32(l.Pad),
 			Size: uint32(l.Size), Stride: uint32(l.Stride), Channels: uint32(in.C),
 			Height: uint32(in.H), Width: uint32(in.W), OutHeight: uint32(out.H), OutWidth: uint32(out.W),
-			Backward: backward, Quads: in.C%4 == 0, Format: uint32(s.Precision),
+			Backward: backward, Masked: !backward && s.MaskFactor != 0, Quads: in.C%4 == 0, Format: uint32(s.Precision),
 			Rolled: r.Info().Type == engine.Software, Window: uint32(l.Size),
 		})
 	}

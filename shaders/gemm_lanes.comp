@@ -32,6 +32,7 @@ layout(push_constant) uniform Args {
   int pad_h, pad_w;
   uint groups, x_pitch, y_pitch;
   uint accumulate, with_bias, relu;
+  float mask_factor, momentum, decay, rate_factor;
 };
 
 #define SLOTS (ROWS / LANES)
@@ -47,12 +48,13 @@ vec4 quad_a(uint at) { return quad(a_pairs[at >> 2]); }
 vec4 quad_b(uint at) { return quad(b_pairs[at >> 2]); }
 vec4 quad_c(uint at) { return quad(c_pairs[at >> 2]); }
 void store_quad(uint at, vec4 v) { c_pairs[at >> 2] = u64vec2(pack64(floatBitsToUint(v.xy)), pack64(floatBitsToUint(v.zw))); }
+#define LOAD_C4 quad_c
+#define STORE_C4 store_quad
 #else
 vec4 quad_a(uint at) { return load_a4(at); }
 vec4 quad_b(uint at) { return load_b4(at); }
-vec4 quad_c(uint at) { return load_c4(at); }
-void store_quad(uint at, vec4 v) { store_c4(at, v); }
 #endif
+#include "include/epilogue.glsl"
 
 vec4 load_a4(bool ok, uint at) {
   vec4 v = quad_a(ok ? at : 0u);
@@ -291,17 +293,8 @@ void main() {
 
   // Where row m of c begins.
 #define STORE_QUAD(v, ok, at, left) if (ok) { \
-    if (QUADS_B) { \
-      if (accumulate != 0) v += quad_c(at); \
-      if (relu != 0) v = max(v, vec4(0)); \
-      store_quad(at, v); \
-    } else { \
-      for (uint j = 0; j < 4; j++) if (j < left) { \
-        float f = v[j]; \
-        if (accumulate != 0) f += c[(at) + j]; \
-        c[(at) + j] = relu != 0 ? max(f, 0.0) : f; \
-      } \
-    } \
+    if (QUADS_B) put4(at, v); \
+    else for (uint j = 0; j < 4; j++) if (j < left) put(at + j, v[j]); \
   }
   vec4 bias0 = vec4(0), bias1 = vec4(0);
 #if OP == FORWARD

@@ -55,7 +55,9 @@ layout(push_constant) uniform Args {
   uint x_pitch, y_pitch;
   uint accumulate, with_bias, relu;
   uint split_k, split_pitch; // k of one split, a multiple of TILE_K; words of c from split to split
+  float mask_factor, momentum, decay, rate_factor;
 };
+#include "include/epilogue.glsl"
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
 const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
@@ -316,17 +318,8 @@ void main() {
 #else
           const uint row = m * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #endif
-          if (QUADS_C) {
-            if (accumulate != 0) v += load_c4(row + n);
-            store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
-          } else {
-            [[unroll]] for (uint l = 0; l < 4; l++) {
-              if (n + l < N) {
-                if (accumulate != 0) v[l] += load_c(row + n + l);
-                store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
-              }
-            }
-          }
+          if (QUADS_C) put4(row + n, v);
+          else [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) put(row + n + l, v[l]);
         }
       }
       barrier();

@@ -61,7 +61,9 @@ layout(push_constant) uniform Args {
   uint x_pitch, y_pitch;
   uint accumulate, with_bias, relu;
   uint split_k, split_pitch; // k of one split, a multiple of TILE_K; words of c from split to split
+  float mask_factor, momentum, decay, rate_factor;
 };
+#include "include/epilogue.glsl"
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
 const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
@@ -353,7 +355,7 @@ void main() {
 #if OP == BACKWARD_WEIGHT
   // Whole tiles of a float32 c go there as they are. (Not whole parts of them: for
   // some drivers a subgroup's barrier is one of all, which none may miss.)
-  if (accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
+  if (!UPDATE && accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
     const uint corner = (m0 + my_m) * OUT_CHANNELS + group * OUT_G + n0 + my_n + split * split_pitch;
     [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
       coopMatStore(sums[l], c, corner + l / MATRICES_N * MATRIX_M * OUT_CHANNELS + l % MATRICES_N * MATRIX_N, OUT_CHANNELS, gl_CooperativeMatrixLayoutRowMajor);
@@ -385,17 +387,8 @@ void main() {
 #else
           const uint row = m * OUT_CHANNELS + group * OUT_G + split * split_pitch;
 #endif
-          if (QUADS_C) {
-            if (accumulate != 0) v += load_c4(row + n);
-            store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
-          } else {
-            [[unroll]] for (uint l = 0; l < 4; l++) {
-              if (n + l < N) {
-                if (accumulate != 0) v[l] += load_c(row + n + l);
-                store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
-              }
-            }
-          }
+          if (QUADS_C) put4(row + n, v);
+          else [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) put(row + n + l, v[l]);
         }
       }
       subgroupBarrier();

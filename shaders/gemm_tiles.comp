@@ -38,7 +38,9 @@ layout(push_constant) uniform Args {
   uint x_pitch, y_pitch;
   uint accumulate, with_bias, relu;
   uint split_k, split_pitch; // k of one split, a multiple of TILE_K; words of c from split to split
+  float mask_factor, momentum, decay, rate_factor;
 };
+#include "include/epilogue.glsl"
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
 const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
@@ -291,8 +293,36 @@ void main() {
     barrier();
   }
 
-  // Short, so that compilers unroll it all and the sums stay in registers.
   const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
+#if OP == BACKWARD_WEIGHT
+  if (UPDATE) {
+    // Only the choice of the sums is unrolled: with more in it, compilers give up and
+    // put the sums into memory. What a row needs is on its way before any is stored.
+    [[dont_unroll]] for (uint i = 0; i < EACH_M; i++) {
+      const uint m = m0 + (my_m + i / 4 * DOWN) * 4 + i % 4;
+      const uint row = m * OUT_CHANNELS + group * OUT_G;
+      vec4 v[EACH_N / 4], w[EACH_N / 4], velocity[EACH_N / 4];
+      [[unroll]] for (uint l = 0; l < EACH_M; l++) {
+        if (l == i) [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) v[j] = sums[l * (EACH_N / 4) + j];
+      }
+      [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
+        const uint n = n0 + (my_n + j * ACROSS) * 4;
+        if (m < M && n < N) { w[j] = load_c4(row + n); velocity[j] = load_d4(row + n); }
+      }
+      [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
+        const uint n = n0 + (my_n + j * ACROSS) * 4;
+        if (m < M && n < N) {
+          sgd(w[j], velocity[j], v[j]);
+          store_c4(row + n, w[j]);
+          store_d4(row + n, velocity[j]);
+          if (FORMAT_COPY != FP32) store_copy4(row + n, w[j]);
+        }
+      }
+    }
+    return;
+  }
+#endif
+  // Short, so that compilers unroll it all and the sums stay in registers.
   [[unroll]] for (uint i = 0; i < EACH_M; i++) {
     const uint m = m0 + (my_m + i / 4 * DOWN) * 4 + i % 4;
 #if OP == FORWARD
@@ -306,17 +336,8 @@ void main() {
       const uint n = n0 + (my_n + j * ACROSS) * 4;
       vec4 v = sums[i * (EACH_N / 4) + j];
       if (m < rows && n < N) {
-        if (QUADS_C) {
-          if (accumulate != 0) v += load_c4(row + n);
-          store_c4(row + n, relu != 0 ? max(v, vec4(0)) : v);
-        } else {
-          [[unroll]] for (uint l = 0; l < 4; l++) {
-            if (n + l < N) {
-              if (accumulate != 0) v[l] += load_c(row + n + l);
-              store_c(row + n + l, relu != 0 ? max(v[l], 0.0) : v[l]);
-            }
-          }
-        }
+        if (QUADS_C) put4(row + n, v);
+        else [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) put(row + n + l, v[l]);
       }
     }
   }

@@ -12,6 +12,7 @@ layout(constant_id = 6) const uint GROUPS = 1;
 layout(constant_id = 7) const bool QUADS = false; // a group is whole quads of channels, and RADIUS ≤ 2
 layout(constant_id = 8) const bool BETA_075 = true;
 layout(constant_id = 9) const uint FORMAT = 0;
+layout(constant_id = 10) const bool MASKED = false; // dx is 0 where x is not positive: x is the result of a ReLU
 #include "include/storage.glsl"
 READS(0, X, x, FORMAT)
 READS(1, DY, dy, FORMAT)
@@ -65,6 +66,7 @@ void quad(uint pixel, uint c) {
     float sum = 0.0;
     [[unroll]] for (uint j = 4 + i - RADIUS; j <= 4 + i + RADIUS; j++) sum += t[j];
     r[i] = g[4 + i] * p[4 + i] - 2.0 * alpha * beta * v[4 + i] * sum;
+    if (MASKED && !(v[4 + i] > 0.0)) r[i] = 0.0;
   }
   store_y4(at, vec4(r[0], r[1], r[2], r[3]));
 }
@@ -83,6 +85,7 @@ float one(uint pixel, uint c) {
   const int low = int(c / GROUP * GROUP), high = low + int(GROUP), i = int(c);
   float s = scale(pixel, i, low, high), v = load_x(pixel + c);
   if (!BACKWARD) return v * power(s);
+  if (MASKED && !(v > 0.0)) return 0.0;
   float sum = 0.0;
   for (int j = max(low, i - int(RADIUS)); j <= min(high - 1, i + int(RADIUS)); j++) {
     float sj = scale(pixel, j, low, high);

@@ -14,11 +14,12 @@ layout(constant_id = 9) const uint WIDTH = 1;
 layout(constant_id = 10) const uint OUT_HEIGHT = 1;
 layout(constant_id = 11) const uint OUT_WIDTH = 1;
 layout(constant_id = 12) const uint FORMAT = 0;
+layout(constant_id = 13) const bool MASKED = false; // dx is 0 where x is not positive: such windows have no winner
 #include "include/storage.glsl"
 READS(0, X, x, FORMAT)  // x; dy
 WRITES(1, Y, y, FORMAT) // y; dx
-layout(binding = 2) buffer Winner { uint winner[]; }; // one byte an element of the output: the winner's place in its window
-layout(constant_id = 13) const bool ROLLED = false; // for drivers that run on CPUs: less code, which takes less time to compile
+layout(binding = 2) buffer Winner { uint winner[]; }; // one byte an element of the output: the winner's place in its window, or 255 without one
+layout(constant_id = 14) const bool ROLLED = false; // for drivers that run on CPUs: less code, which takes less time to compile
 layout(push_constant) uniform Args { uint batch, x_pitch, y_pitch, keep_pitch; int pad; uint window; }; // window is SIZE
 
 vec4 load(uint at) { return QUADS ? load_x4(at) : vec4(load_x(at), 0, 0, 0); }
@@ -45,6 +46,7 @@ vec4 best(uint base, uint p, uint c, out uvec4 place) {
       first = false;
     }
   }
+  if (MASKED) place = uvec4(most.x > 0.0 ? place.x : 255, most.y > 0.0 ? place.y : 255, most.z > 0.0 ? place.z : 255, most.w > 0.0 ? place.w : 255);
   return most;
 }
 

@@ -20,5 +20,4 @@ layout(constant_id = 42) const uint FORMAT_C = 0;
 READS(0, A, a, FORMAT_A)   // x; dy; x
 READS(1, B, b, FORMAT_B)   // w; w; dy
 UPDATES(2, C, c, FORMAT_C) // y; dx; dw
-void store_c(uint at, float v) { c[at] = v; } // float32 alone: layers/gemm.go sees to it
 layout(binding = 3) buffer Bias { float bias[]; }; // bias; -; gradient of the bias

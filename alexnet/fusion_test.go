@@ -1,0 +1,195 @@
+package alexnet
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vkalexnet/layers"
+	"vkalexnet/loader"
+	"vkalexnet/optim"
+	"vkalexnet/weights"
+)
+
+// fusionTOML has every fusion, and beside it what each has to leave alone: channels
+// that are no quads, a bias that is frozen, dropout without a ReLU, layers of odd sizes.
+const fusionTOML = `name = "fusion"
+[input]
+size = 31
+[solver]
+lr = 0.02
+[[layers]]
+name = "conv1"
+kind = "conv"
+out = 16
+kernel = 5
+stride = 2
+pad = 1
+bias_lr = 2
+bias_decay = 0
+[[layers]]
+name = "relu1"
+kind = "relu"
+[[layers]]
+name = "norm1"
+kind = "lrn"
+size = 5
+alpha = 1
+beta = 0.75
+k = 1
+[[layers]]
+name = "pool1"
+kind = "maxpool"
+size = 3
+stride = 2
+ceil = true
+[[layers]]
+name = "conv2"
+kind = "conv"
+out = 14
+kernel = 3
+pad = 1
+groups = 2
+bias_lr = 0
+[[layers]]
+name = "relu2"
+kind = "relu"
+[[layers]]
+name = "norm2"
+kind = "lrn"
+size = 3
+alpha = 1
+beta = 0.6
+k = 1
+[[layers]]
+name = "pool2"
+kind = "maxpool"
+size = 2
+stride = 2
+[[layers]]
+name = "conv4"
+kind = "conv"
+out = 20
+kernel = 3
+pad = 1
+[[layers]]
+name = "relu4"
+kind = "relu"
+[[layers]]
+name = "pool4"
+kind = "maxpool"
+size = 3
+stride = 2
+ceil = true
+[[layers]]
+name = "fc5"
+kind = "linear"
+out = 37
+[[layers]]
+name = "relu5"
+kind = "relu"
+[[layers]]
+name = "drop5"
+kind = "dropout"
+p = 0.3
+[[layers]]
+name = "fc7"
+kind = "linear"
+out = 12
+[[layers]]
+name = "drop7"
+kind = "dropout"
+p = 0.2
+[[layers]]
+name = "fc8"
+kind = "linear"
+out = 10
+`
+
+// fusionRun is all that a short training leaves.
+type fusionRun struct {
+	losses           []float32
+	params, momentum []weights.Tensor
+	logits           []float32
+}
+
+// bitsOf are the bits of numbers, so that NaN equals itself and 0 is not -0.
+func bitsOf(v []float32) []uint32 {
+	bits := make([]uint32, len(v))
+	for i, x := range v {
+		bits[i] = math.Float32bits(x)
+	}
+	return bits
+}
+
+func (want fusionRun) requireSame(t *testing.T, got fusionRun) {
+	t.Helper()
+	require.Equal(t, bitsOf(want.losses), bitsOf(got.losses), "losses")
+	for i := range want.params {
+		require.Equal(t, bitsOf(want.params[i].Data), bitsOf(got.params[i].Data), want.params[i].Name)
+		require.Equal(t, bitsOf(want.momentum[i].Data), bitsOf(got.momentum[i].Data), "momentum of %s", want.params[i].Name)
+	}
+	require.Equal(t, bitsOf(want.logits), bitsOf(got.logits), "logits")
+}
+
+// TestFusionsChangeNoBits trains with every fusion and with none, in every precision and
+// form of the update, with the device's own kernels and with those that every device
+// runs: all parameters, their momentum and the losses are the same, bit by bit. (In 16
+// bits dropout is left out: fused, its gradient is rounded once less.)
+func TestFusionsChangeNoBits(t *testing.T) {
+	net := parse(t, fusionTOML)
+	batch := someBatch(t, net, 5)
+	const capacity = 6
+	for _, info := range usableDevices(t) {
+		t.Run(info.Name, func(t *testing.T) {
+			dev := openDevice(t, info)
+			rows := layers.Tunings(&dev.Info)
+			run := func(opt ExecOptions, row layers.Tuning, batch *loader.Batch) fusionRun {
+				exec, err := NewDevice(dev, net, capacity, opt)
+				require.NoError(t, err)
+				defer exec.Close()
+				exec.(*device).tuning = &row
+				params, err := net.InitialParams(4)
+				require.NoError(t, err)
+				require.NoError(t, exec.SetParams(params))
+				var all fusionRun
+				for i := range 3 {
+					res, err := exec.Train(batch, TrainStep{LR: 0.02, Count: uint64(i), Update: true, GradScale: 1.0 / 5, LossScale: 256})
+					require.NoError(t, err)
+					require.False(t, res.Overflow)
+					all.losses = append(all.losses, res.Loss...)
+				}
+				all.params, err = exec.Params()
+				require.NoError(t, err)
+				all.momentum, err = exec.Momentum()
+				require.NoError(t, err)
+				res, err := exec.Eval(batch)
+				require.NoError(t, err)
+				all.logits = res.Logits
+				require.True(t, finite(all.logits))
+				return all
+			}
+			for _, c := range []struct {
+				row       layers.Tuning
+				precision layers.Precision
+				form      string
+			}{
+				{rows[0], layers.FP32, optim.Paper},
+				{rows[0], layers.FP16, optim.PyTorch},
+				{rows[len(rows)-1], layers.FP32, optim.PyTorch},
+				{rows[len(rows)-1], layers.BF16, optim.Paper},
+			} {
+				t.Run(fmt.Sprintf("%s/%s/%s", c.row.Name, c.precision, c.form), func(t *testing.T) {
+					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision}
+					opt.Dropout = c.precision == layers.FP32 // in 16 bits there is one rounding less then
+					opt.SGD.Form = c.form
+					fused := run(opt, c.row, batch)
+					opt.Apart = fuseAll
+					run(opt, c.row, batch).requireSame(t, fused)
+				})
+			}
+		})
+	}
+}
