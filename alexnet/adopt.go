@@ -28,9 +28,15 @@ func ImageNetClasses() []string { return strings.Split(strings.TrimSpace(imagene
 // shapes, and the result says which network they belong to. model is that
 // network; nil lets the presets be compared with the names, shapes and layers.
 // Where the source's channels are in another order than the network's, the
-// first convolution's are reversed. notes tell what was decided. An error about
-// tensors names each with both shapes.
+// first convolution's are reversed. A file that we wrote says itself which
+// network it is of. notes tell what was decided. An error about tensors names
+// each with both shapes.
 func Adopt(file *weights.File, format weights.Format, model *Network) (net *Network, adopted *weights.File, notes []string, err error) {
+	if own, err := networkOf(file.Metadata); err != nil {
+		return nil, nil, nil, err
+	} else if own != nil && model == nil {
+		return adoptOwn(own, file)
+	}
 	tensors := inOrder(file.Tensors)
 	if net = model; net == nil {
 		if net, notes, err = recognise(tensors, file.Ops, format); err != nil {
@@ -38,13 +44,32 @@ func Adopt(file *weights.File, format weights.Format, model *Network) (net *Netw
 		}
 	}
 	net = net.WithClasses(classesOf(tensors, net.NumClasses()))
+	if model == nil && len(file.Nodes) > 0 {
+		var more []string
+		if net, more, err = net.followONNX(file.Nodes, file.Input); err != nil {
+			return nil, nil, nil, err
+		}
+		notes = append(notes, more...)
+	}
 	params, err := pair(net, tensors)
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if isZoo(tensors, format) {
+		prepared := *net
+		prepared.Input.Order, prepared.Input.Mean, prepared.Input.Std = "BGR", []float32{103.939, 116.779, 123.68}, nil
+		net = &prepared
+		notes = append(notes, "mean: 103.939, 116.779, 123.68 (BGR), that of the ONNX zoo")
+	}
 	if order := sourceOrder(tensors, format); order != "" && order != net.Input.WithDefaults().Order && params[0].Shape[1] == 3 {
 		params[0] = reversedChannels(params[0])
 		notes = append(notes, fmt.Sprintf("%s: its input channels were %s and are now %s", params[0].Name, order, net.Input.WithDefaults().Order))
+	}
+	if in := net.Input.WithDefaults(); format == weights.Caffe && model == nil && in.Resize == "warp" {
+		prepared := *net
+		prepared.Input.Resize = "opencv"
+		net = &prepared
+		notes = append(notes, "pictures: scaled as Caffe's tools do, each pixel from four (resize = \"opencv\")")
 	}
 	if len(net.Classes) == 0 && net.NumClasses() == 1000 {
 		named := *net
@@ -54,6 +79,17 @@ func Adopt(file *weights.File, format weights.Format, model *Network) (net *Netw
 	}
 	metadata := map[string]string{networkKey: string(net.TOML()), "source": string(format)}
 	return net, &weights.File{Tensors: params, Metadata: metadata}, notes, nil
+}
+
+// adoptOwn takes the parameters of a file that says which network it is of,
+// whatever their names.
+func adoptOwn(net *Network, file *weights.File) (*Network, *weights.File, []string, error) {
+	params, _ := splitMomentum(file.Tensors)
+	params, err := pair(net, inOrder(params))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return net, &weights.File{Tensors: params, Metadata: map[string]string{networkKey: file.Metadata[networkKey]}}, nil, nil
 }
 
 var torchName = regexp.MustCompile(`^(features|classifier)\.(\d+)\.(weight|bias)$`)
@@ -120,10 +156,16 @@ func sourceOrder(tensors []weights.Tensor, format weights.Format) string {
 	switch {
 	case format == weights.Torch || isTorch(tensors):
 		return "RGB"
-	case format == weights.Caffe || format == weights.ONNX && len(tensors) > 0 && strings.HasPrefix(tensors[0].Name, "conv1_w"):
+	case format == weights.Caffe || isZoo(tensors, format):
 		return "BGR"
 	}
 	return ""
+}
+
+// isZoo says whether tensors have the names of the ONNX zoo's models, which came
+// from Caffe by way of Caffe2.
+func isZoo(tensors []weights.Tensor, format weights.Format) bool {
+	return format == weights.ONNX && len(tensors) > 0 && tensors[0].Name == "conv1_w_0"
 }
 
 // classesOf is the length of the last bias.
@@ -222,8 +264,10 @@ func reversedChannels(t weights.Tensor) weights.Tensor {
 
 // TorchNames renames parameters as torchvision calls them: features.N of the
 // place that a layer has among convolutions, ReLUs and pools; classifier.N
-// from the first linear layer, with a dropout before each but the last.
-func (n *Network) TorchNames(params []weights.Tensor) ([]weights.Tensor, error) {
+// from the first linear layer, with a dropout before each but the last. Readers
+// of such names expect RGB: of a network that sees BGR, the first convolution
+// and the mean are turned around, and the result is the network that sees RGB.
+func (n *Network) TorchNames(params []weights.Tensor) (*Network, []weights.Tensor, error) {
 	names := map[string]string{}
 	place, linear := 0, 0
 	for _, l := range n.Layers {
@@ -242,12 +286,19 @@ func (n *Network) TorchNames(params []weights.Tensor) ([]weights.Tensor, error) 
 		}
 	}
 	if linear != 3 {
-		return nil, fmt.Errorf("network %q has %d linear layers; torchvision's names are for three", n.Name, linear)
+		return nil, nil, fmt.Errorf("network %q has %d linear layers; torchvision's names are for three", n.Name, linear)
 	}
 	renamed := slices.Clone(params)
 	for i, t := range renamed {
 		layer, kind, _ := strings.Cut(t.Name, ".")
 		renamed[i].Name = names[layer] + "." + kind
 	}
-	return renamed, nil
+	rgb := *n
+	if in := n.Input.WithDefaults(); in.Order == "BGR" && renamed[0].Shape[1] == 3 {
+		renamed[0] = reversedChannels(renamed[0])
+		rgb.Input.Order, rgb.Input.Mean, rgb.Input.Std = "RGB", slices.Clone(in.Mean), slices.Clone(in.Std)
+		slices.Reverse(rgb.Input.Mean)
+		slices.Reverse(rgb.Input.Std)
+	}
+	return &rgb, renamed, nil
 }

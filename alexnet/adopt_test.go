@@ -2,6 +2,7 @@ package alexnet
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +64,58 @@ func TestImageNetClasses(t *testing.T) {
 	names := ImageNetClasses()
 	require.Len(t, names, 1000)
 	require.Equal(t, []string{"tench", "toilet tissue"}, []string{names[0], names[999]})
+}
+
+// The ONNX zoo's bvlcalexnet: 224 pixels without padding, pool5 padded to 6×6.
+func TestFollowsTheZoosGeometry(t *testing.T) {
+	net, err := Load("alexnet")
+	require.NoError(t, err)
+	node := func(kind string, ints ...[]int) weights.Node {
+		n := weights.Node{Kind: kind, Ints: map[string][]int{}, Floats: map[string]float32{}}
+		for i, name := range []string{"kernel_shape", "strides", "pads", "group"}[:len(ints)] {
+			n.Ints[name] = ints[i]
+		}
+		return n
+	}
+	lrn := node("LRN")
+	lrn.Ints["size"] = []int{5}
+	lrn.Floats = map[string]float32{"alpha": 1e-4, "beta": 0.75, "bias": 1}
+	three, two, one := []int{3, 3}, []int{2, 2}, []int{1, 1}
+	nodes := []weights.Node{
+		node("Conv", []int{11, 11}, []int{4, 4}, []int{0, 0, 0, 0}), node("Relu"), lrn, node("MaxPool", three, two, []int{0, 0, 0, 0}),
+		node("Conv", []int{5, 5}, one, []int{2, 2, 2, 2}, []int{2}), node("Relu"), lrn, node("MaxPool", three, two, []int{0, 0, 0, 0}),
+		node("Conv", three, one, []int{1, 1, 1, 1}, []int{1}), node("Conv", three, one, []int{1, 1, 1, 1}, []int{2}),
+		node("Conv", three, one, []int{1, 1, 1, 1}, []int{2}), node("MaxPool", three, two, []int{0, 0, 1, 1}),
+		node("Reshape"), node("Gemm"), node("Dropout"), node("Gemm"), node("Dropout"), node("Gemm"), node("Softmax"),
+	}
+	got, notes, err := net.followONNX(nodes, []int{1, 3, 224, 224})
+	require.NoError(t, err)
+	require.Equal(t, 224, got.Input.Size)
+	require.Equal(t, 256, got.Input.Stored)
+	require.Contains(t, notes, "input: 224×224, as the ONNX model has it")
+	plans, err := got.Plans()
+	require.NoError(t, err)
+	sides := map[string]int{}
+	for i, l := range got.Layers {
+		sides[l.Name] = plans[i].Out.H
+	}
+	for name, side := range map[string]int{"conv1": 54, "pool1": 26, "pool2": 12, "conv5": 12, "pool5": 6} {
+		require.Equal(t, side, sides[name], name)
+	}
+
+	same, notes, err := net.followONNX(nodes[:0], nil) // nothing to follow
+	require.ErrorContains(t, err, "where that has conv1")
+	require.Nil(t, same)
+	require.Empty(t, notes)
+	odd := slices.Clone(nodes)
+	odd[3] = node("MaxPool", three, two, []int{1, 1, 4, 4})
+	_, _, err = net.followONNX(odd, []int{1, 3, 224, 224})
+	require.ErrorContains(t, err, "pool1: its pads [1 1 4 4] make an output of 29×29")
+	odd[3] = node("AveragePool", three, two, []int{0, 0, 0, 0})
+	_, _, err = net.followONNX(odd, []int{1, 3, 224, 224})
+	require.ErrorContains(t, err, "where that has pool1 its graph has another layer")
+	_, _, err = net.followONNX(append(nodes, node("Gemm")), []int{1, 3, 224, 224})
+	require.ErrorContains(t, err, "after its last layer its graph has Gemm")
+	_, _, err = net.followONNX(nodes, []int{1, 3, 1 << 30, 1 << 30})
+	require.Error(t, err)
 }

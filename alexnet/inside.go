@@ -94,6 +94,7 @@ func (r *reference) Gradients(b *loader.Batch, layer int, dlogits []float32) (y,
 type insideKey struct {
 	layer     int
 	gradients bool
+	size      int // of the batch
 }
 
 // inside is a compiled look inside a network, with the buffers that it leaves
@@ -159,7 +160,7 @@ func (d *device) look(key insideKey) (*inside, error) {
 		i.free(d.dev)
 		return nil, fmt.Errorf("look inside layer %q: %w", d.net.Layers[key.layer].Name, err)
 	}
-	words := d.batch * d.plans[key.layer].Out.Pitch()
+	words := key.size * d.plans[key.layer].Out.Pitch()
 	var err error
 	take := func(to *engine.Buffer, name string, words int, place engine.Place) {
 		if err == nil {
@@ -167,11 +168,11 @@ func (d *device) look(key insideKey) (*inside, error) {
 		}
 	}
 	take(&i.y, "output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
-	inFloat := *d.deviceNet // looks are in float32 whatever the executor's precision
+	inFloat := d.forBatches(key.size) // looks are in float32 whatever the executor's precision
 	inFloat.opt.Precision = layers.FP32
 	record := func(r *engine.Recording) { inFloat.recordOutputs(r, key.layer, i.y) }
 	if key.gradients {
-		take(&i.dlogits, "gradient of the logits", d.batch*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)
+		take(&i.dlogits, "gradient of the logits", key.size*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)
 		take(&i.dy, "gradient of the output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
 		record = func(r *engine.Recording) { inFloat.recordGradients(r, key.layer, i) }
 	}
@@ -204,7 +205,7 @@ func (d *device) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err := checkInside(d.net, b, d.batch, layer); err != nil {
 		return nil, err
 	}
-	i, err := d.look(insideKey{layer: layer})
+	i, err := d.look(insideKey{layer: layer, size: d.size(b.N)})
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +213,7 @@ func (d *device) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.run(s, i.program); err != nil {
+	if err := d.run(s, b.N, i.program); err != nil {
 		return nil, err
 	}
 	return d.download(i.y, b.N, d.plans[layer].Out)
@@ -223,7 +224,7 @@ func (d *device) Gradients(b *loader.Batch, layer int, dlogits []float32) (y, dy
 	if err := checkGradients(d.net, b, d.batch, layer, dlogits); err != nil {
 		return nil, nil, err
 	}
-	i, err := d.look(insideKey{layer: layer, gradients: true})
+	i, err := d.look(insideKey{layer: layer, gradients: true, size: d.size(b.N)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -237,7 +238,7 @@ func (d *device) Gradients(b *loader.Batch, layer int, dlogits []float32) (y, dy
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := d.run(s, i.program); err != nil {
+	if err := d.run(s, b.N, i.program); err != nil {
 		return nil, nil, err
 	}
 	shape := d.plans[layer].Out

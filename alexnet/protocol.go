@@ -13,7 +13,8 @@ var Protocols = []string{"caffe", "torchvision", "paper10"}
 // WithProtocol is the network with pictures prepared for evaluation as a
 // published number was measured, and the number of views to average over:
 //
-//   - "caffe": warped to 256×256, centre crop (Caffe's bvlc_alexnet: 57.1 %);
+//   - "caffe": warped to 256×256 as OpenCV does, whose cv::resize Caffe's tools
+//     call, centre crop (Caffe's bvlc_alexnet: 57.1 %);
 //   - "torchvision": short side 256, antialiased bilinear, centre crop;
 //   - "paper10": short side 256, its centre square, ten views, their
 //     probabilities averaged (Krizhevsky et al. 2012, sections 2 and 4.1).
@@ -33,7 +34,7 @@ func (n *Network) WithProtocol(name string) (*Network, int, error) {
 	crops := 1
 	switch name {
 	case "caffe":
-		c.Input.Resize = "warp"
+		c.Input.Resize = "opencv"
 	case "torchvision":
 		c.Input.Resize = "short"
 	case "paper10":

@@ -14,7 +14,7 @@ func TestProtocols(t *testing.T) {
 		size, stored    int
 		crops           int
 	}{
-		{"caffenet", "caffe", "warp", 227, 256, 1},
+		{"caffenet", "caffe", "opencv", 227, 256, 1},
 		{"alexnet-owt", "torchvision", "short", 224, 256, 1},
 		{"alexnet", "paper10", "short", 227, 256, 10},
 		{"alexnet-small", "torchvision", "short", 64, 73, 1},

@@ -35,7 +35,7 @@ func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
 	if batch < 1 {
 		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
 	}
-	if err := opt.SGD.Check(); err != nil {
+	if err := opt.check(net); err != nil {
 		return nil, err
 	}
 	plans, err := net.Plans()
@@ -147,7 +147,7 @@ func (r *reference) Eval(b *loader.Batch) (BatchResult, error) {
 	r.load(b)
 	res := newResult(b.N)
 	res.Logits = slices.Clone(r.forward(b.N, layers.Step{}, false))
-	layers.SoftmaxLossCPU(res.Logits, b.N, classes, b.Labels[:b.N], 0, res.Loss, res.Rank, nil)
+	layers.SoftmaxLossCPU(res.Logits, b.N, classes, b.Labels[:b.N], nil, 0, res.Loss, res.Rank, nil)
 	return res, nil
 }
 
@@ -173,7 +173,7 @@ func (r *reference) train(n int, labels []int32, step TrainStep) BatchResult {
 	logits := r.forward(n, values, r.opt.Dropout)
 	last := len(r.slots) - 1
 	dy := r.scratch[last%2][:len(logits)]
-	layers.SoftmaxLossCPU(logits, n, r.net.NumClasses(), labels, step.GradScale, res.Loss, res.Rank, dy)
+	layers.SoftmaxLossCPU(logits, n, r.net.NumClasses(), labels, r.opt.ClassWeights, step.GradScale, res.Loss, res.Rank, dy)
 
 	if !step.Accumulate {
 		for _, g := range r.grads {

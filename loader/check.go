@@ -150,13 +150,7 @@ func hashPixels(img image.Image) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	b := img.Bounds()
 	fmt.Fprintf(h, "%d×%d\n", b.Dx(), b.Dy())
-	row, read := make([]byte, 3*b.Dx()), rowReader(img)
-	if y, ok := img.(*image.YCbCr); ok {
-		for _, plane := range [][]byte{y.Y, y.Cb, y.Cr} {
-			h.Write(plane)
-		}
-		return [sha256.Size]byte(h.Sum(nil))
-	}
+	row, read := make([]byte, 4*b.Dx()), rowReader(img)
 	for y := range b.Dy() {
 		read(row, y)
 		h.Write(row)

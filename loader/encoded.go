@@ -84,8 +84,9 @@ func readFile(path string, buf []byte) ([]byte, error) {
 	return data, nil
 }
 
-// store writes the stored picture i of src to dst by the shortest way there is.
-func store(dst []byte, src Source, i int, in Input) error {
+// store writes the stored picture i of src to dst by the shortest way there is;
+// whole is StoreEncoded's.
+func store(dst []byte, src Source, i int, in Input, whole bool) error {
 	inner, at := Inner(src, i)
 	switch s := inner.(type) {
 	case *Pack:
@@ -100,7 +101,7 @@ func store(dst []byte, src Source, i int, in Input) error {
 			return err
 		}
 		*buf = data[:0]
-		if err := StoreEncoded(dst, data, in.Stored, in.Resize); err != nil {
+		if err := StoreEncoded(dst, data, in.Stored, in.Resize, whole); err != nil {
 			return fmt.Errorf("decode %s: %w", inner.Name(at), err)
 		}
 		return nil

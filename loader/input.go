@@ -18,7 +18,9 @@ type Input struct {
 	Stored int `toml:"stored,omitzero"`
 	// Resize is how a picture becomes Stored×Stored: "short" (the default)
 	// scales its short side to Stored and keeps the centre, "warp" scales both
-	// sides, "letterbox" scales the long side and leaves black bars.
+	// sides, "letterbox" scales the long side and leaves black bars; "opencv"
+	// scales both sides and makes each pixel of four, whatever the scale, as
+	// OpenCV's cv::resize does, with which Caffe's tools prepare pictures.
 	Resize string `toml:"resize,omitempty"`
 	// Order is the channels' order, "RGB" (the default) or "BGR".
 	Order string `toml:"order,omitempty"`
@@ -60,6 +62,9 @@ type Augment struct {
 	Saturation float32 `toml:"saturation,omitzero"`
 	Hue        float32 `toml:"hue,omitzero"`
 }
+
+// resizeModes are the words of Input.Resize.
+var resizeModes = []string{"warp", "short", "letterbox", "opencv"}
 
 // maxSide bounds Size and Stored: a picture of 8192×8192 takes 192 MiB.
 const maxSide = 8192
@@ -121,7 +126,7 @@ func (in Input) Check() error {
 		key, value string
 		known      []string
 	}{
-		{"input.resize", in.Resize, []string{"warp", "short", "letterbox"}},
+		{"input.resize", in.Resize, resizeModes},
 		{"input.order", in.Order, []string{"RGB", "BGR"}},
 		{"input.augment.crop", a.Crop, []string{"centre", "random", "resized"}},
 		{"input.augment.colour", a.Colour, []string{"none", "pca", "jitter", "jitter+pca"}},
@@ -170,13 +175,18 @@ func (in Input) Protocol(crops int) string {
 		"warp":      fmt.Sprintf("warped to %d×%[1]d", in.Stored),
 		"short":     fmt.Sprintf("short side %d, centre %[1]d×%[1]d", in.Stored),
 		"letterbox": fmt.Sprintf("long side %d with black bars", in.Stored),
+		"opencv":    fmt.Sprintf("warped to %d×%[1]d", in.Stored),
 	}[in.Resize]
+	filter := "antialiased bilinear"
+	if in.Resize == "opencv" {
+		filter = "bilinear of four pixels"
+	}
 	views := fmt.Sprintf("centre crop %d", in.Size)
 	if crops > 1 {
 		views = fmt.Sprintf("%d crops of %d, probabilities averaged", crops, in.Size)
 	}
-	return fmt.Sprintf("%s (antialiased bilinear), %s, %s, mean %s, std %s",
-		how, views, in.Order, joinFloats(in.Mean), joinFloats(in.Std))
+	return fmt.Sprintf("%s (%s), %s, %s, mean %s, std %s",
+		how, filter, views, in.Order, joinFloats(in.Mean), joinFloats(in.Std))
 }
 
 func joinFloats(v []float32) string {

@@ -29,6 +29,7 @@ type Options struct {
 	Workers int
 	// Train says that batches are for training. Without it Shuffle, Augment and
 	// DropLast do nothing: every picture comes once, in order, as its centre crop.
+	// Large JPEG files may be decoded at a part of their size for training.
 	Train bool
 	// Shuffle visits the pictures in another order each epoch.
 	Shuffle bool
@@ -314,7 +315,7 @@ func (l *Loader) pixels(index int, dst []byte) *BadImage {
 	if l.cache.get(index, dst) {
 		return nil
 	}
-	if err := store(dst, l.src, index, l.in); err != nil {
+	if err := store(dst, l.src, index, l.in, !l.opt.Train); err != nil {
 		bad := &BadImage{index, l.src.Name(index), err}
 		l.bad.Store(index, bad)
 		return bad

@@ -270,7 +270,7 @@ type packer struct {
 // fingerprint sums up all that the shards' bytes depend on.
 func (p *packer) fingerprint(index packIndex) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s %d %s %q %d %q\n", packSchema, p.split, index.Size, index.Resize, index.Decoder, p.opt.PerShard, index.Classes)
+	fmt.Fprintf(h, "%s %s %d %s as PIL, %q %d %q\n", packSchema, p.split, index.Size, index.Resize, index.Decoder, p.opt.PerShard, index.Classes)
 	for i := range p.src.Len() {
 		fmt.Fprintf(h, "%d %s\n", p.src.Label(i), p.src.Name(i))
 	}

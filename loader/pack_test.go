@@ -50,7 +50,7 @@ func TestPackHoldsTheStoredPictures(t *testing.T) {
 		img, err := src.Open(k)
 		require.NoError(t, err)
 		require.NoError(t, Store(want, img, 16, "short"))
-		require.NoError(t, store(got, Subset(p, []int{0, i}), 1, Input{Size: 16, Stored: 16, Resize: "short"}))
+		require.NoError(t, store(got, Subset(p, []int{0, i}), 1, Input{Size: 16, Stored: 16, Resize: "short"}, true))
 		require.Equal(t, want, got, k)
 		require.Equal(t, src.Label(k), p.Label(i))
 		opened, err := p.Open(i)

@@ -11,6 +11,7 @@ import (
 	"image"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -18,53 +19,50 @@ import (
 // writes them to dst as interleaved RGB bytes [stored, stored, 3].
 //
 // The filter is bilinear, widened when shrinking so that every source pixel
-// counts (PIL's and torchvision's antialiased BILINEAR, x/image's
-// draw.BiLinear). "short" samples the centre square straight from the source,
-// at its exact, fractional position. Transparent pixels are laid over black;
-// 16-bit samples keep their upper 8 bits. The chroma of a YCbCr picture is
-// scaled from its own resolution, and colours are converted afterwards.
+// counts, with the numbers and the rounding of PIL's BILINEAR (Pillow,
+// src/libImaging/Resample.c), so that the bytes are those of torchvision's
+// Resize. "short" is its Resize of the short side and CenterCrop, with their
+// roundings. In mode "opencv" the filter is not widened. Transparent pixels are
+// laid over black; 16-bit samples keep their upper 8 bits.
 func Store(dst []byte, img image.Image, stored int, mode string) error {
+	return storeOf(dst, img, img.Bounds().Size(), stored, mode)
+}
+
+// storeOf is Store for a picture of the given size that was decoded to img,
+// which may be smaller.
+func storeOf(dst []byte, img image.Image, size image.Point, stored int, mode string) error {
 	if stored < 1 || stored > maxSide || len(dst) != stored*stored*3 {
 		return fmt.Errorf("store picture: %d bytes do not hold %d×%d pixels of 3", len(dst), stored, stored)
 	}
-	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	if w < 1 || h < 1 {
-		return fmt.Errorf("store picture: it has %d×%d pixels", w, h)
+	w, h := size.X, size.Y
+	if b := img.Bounds(); b.Empty() || w < 1 || h < 1 {
+		return fmt.Errorf("store picture: it has %d×%d pixels", b.Dx(), b.Dy())
 	}
-	switch n := float64(stored); mode {
-	case "warp":
-		scaleTo(dst, 3*stored, img, span{stored, 0, float64(w) / n}, span{stored, 0, float64(h) / n})
+	along := func(out, from, n int, widen bool) axis { return newAxis(img.Bounds().Dx(), w, out, from, n, widen) }
+	down := func(out, from, n int, widen bool) axis { return newAxis(img.Bounds().Dy(), h, out, from, n, widen) }
+	switch mode {
+	case "warp", "opencv":
+		scaleTo(dst, 3*stored, img, along(stored, 0, stored, mode == "warp"), down(stored, 0, stored, mode == "warp"))
 	case "short":
-		side := float64(min(w, h))
-		scaleTo(dst, 3*stored, img,
-			span{stored, (float64(w) - side) / 2, side / n}, span{stored, (float64(h) - side) / 2, side / n})
+		// The length that torchvision gives a side, and where its crop begins.
+		length := func(side int) int { return int(int64(stored) * int64(side) / int64(min(w, h))) }
+		begin := func(out int) int { return int(math.RoundToEven(float64(out-stored) / 2)) }
+		nx, ny := length(w), length(h)
+		scaleTo(dst, 3*stored, img, along(nx, begin(nx), stored, true), down(ny, begin(ny), stored, true))
 	case "letterbox":
-		side := float64(max(w, h))
+		n, side := float64(stored), float64(max(w, h))
 		nx := max(1, int(math.Round(float64(w)*n/side)))
 		ny := max(1, int(math.Round(float64(h)*n/side)))
 		clear(dst)
-		scaleTo(dst[3*((stored-ny)/2*stored+(stored-nx)/2):], 3*stored, img,
-			span{nx, 0, float64(w) / float64(nx)}, span{ny, 0, float64(h) / float64(ny)})
+		scaleTo(dst[3*((stored-ny)/2*stored+(stored-nx)/2):], 3*stored, img, along(nx, 0, nx, true), down(ny, 0, ny, true))
 	default:
-		return fmt.Errorf("store picture: resize is %q: it must be one of warp, short, letterbox", mode)
+		return fmt.Errorf("store picture: resize is %q: it must be one of %s", mode, strings.Join(resizeModes, ", "))
 	}
 	return nil
 }
 
-// span is where n output pixels lie on one axis of the source: output pixel i
-// covers [origin+i*scale, origin+(i+1)*scale).
-type span struct {
-	n             int
-	origin, scale float64
-}
-
-// Weights are fixed-point numbers that add up to 1<<weightBits. What is scaled
-// in one direction keeps 7 bits below the byte, so all factors fit 16 bits and
-// their sums 32.
-const weightBits = C.RESIZE_WEIGHT_BITS
-
 // axis holds, for each output pixel, the first of the source pixels that count
-// and their weights [len(first), taps]; some may be 0.
+// and the weights of taps of them, as resize.h lays them out.
 type axis struct {
 	first   []int32
 	weights []int16
@@ -72,63 +70,60 @@ type axis struct {
 	lo, hi  int // the range of source pixels that are read
 }
 
-// newAxis is the tent filter of a span over src source pixels.
-func newAxis(s span, src int) axis {
-	support := max(1, s.scale)
-	reach := func(i int) (centre float64, from, to int) {
-		centre = s.origin + (float64(i)+0.5)*s.scale - 0.5
-		return centre, max(0, int(math.Floor(centre-support))+1), min(src, int(math.Ceil(centre+support)))
+// newAxis is the tent filter that makes out pixels of a side of size, of which
+// the n from the given one on are wanted, from its have pixels: fewer where it
+// was decoded at a part of its size. A tent reaches to the centres of the
+// neighbours of an output pixel where the source has more pixels and widen says
+// so, else to those of a source pixel.
+func newAxis(have, size, out, from, n int, widen bool) axis {
+	// Conversions of products keep the compiler from fusing them with sums,
+	// which would round another way than PIL.
+	scale := float64(size) / float64(out)
+	if have < size {
+		scale /= math.Round(float64(size) / float64(have))
 	}
-	a := axis{first: make([]int32, s.n), lo: src}
-	for i := range s.n {
-		_, from, to := reach(i)
-		a.taps = max(a.taps, to-from)
+	support := 1.0
+	if widen {
+		support = max(1, scale)
 	}
-	a.weights = make([]int16, s.n*a.taps)
+	reach := func(i int) (centre float64, lo, hi int) {
+		centre = float64((float64(from+i) + 0.5) * scale)
+		return centre, max(0, int(centre-support+0.5)), min(have, int(centre+support+0.5))
+	}
+	a := axis{first: make([]int32, n), lo: have}
+	for i := range n {
+		_, lo, hi := reach(i)
+		a.taps = max(a.taps, hi-lo)
+	}
+	groups := ceilDiv(a.taps, 2)
+	a.taps = min(2*groups, have) // pairs of taps are taken at once
+	a.weights = make([]int16, 4*groups*n)
 	tent := make([]float64, a.taps)
-	for i := range s.n {
-		centre, from, _ := reach(i)
-		from = min(from, src-a.taps) // at the far edge, leading weights are 0
-		sum := 0.0
-		for k := range tent {
-			tent[k] = max(0, 1-math.Abs(float64(from+k)-centre)/support)
+	for i := range n {
+		centre, lo, hi := reach(i)
+		sum, narrow := 0.0, 1/support
+		for k := range hi - lo {
+			tent[k] = max(0, 1-math.Abs(float64((float64(k+lo)-centre+0.5)*narrow)))
 			sum += tent[k]
 		}
-		// Rounding must not change the sum: a flat picture stays flat.
-		left, largest := int16(1)<<weightBits, 0
-		weights := a.weights[i*a.taps:][:a.taps]
-		for k, w := range tent {
-			weights[k] = int16(math.Round(w / sum * (1 << weightBits)))
-			left -= weights[k]
-			if w > tent[largest] {
-				largest = k
-			}
+		first := min(lo, have-a.taps) // at the far edge, leading weights are 0
+		weights := a.weights[4*groups*i:][:4*groups]
+		for k := range hi - lo {
+			weight := int(0.5 + float64(tent[k]/sum*(1<<C.RESIZE_BITS)))
+			at := lo - first + k
+			pair := weights[at/2*4:][:4]
+			pair[at%2], pair[2+at%2] = int16(weight>>C.RESIZE_PART), int16(weight&(1<<C.RESIZE_PART-1))
 		}
-		weights[largest] += left
-		a.first[i] = int32(from)
-		a.lo, a.hi = min(a.lo, from), max(a.hi, from+a.taps)
+		a.first[i] = int32(first)
+		a.lo, a.hi = min(a.lo, first), max(a.hi, first+a.taps)
 	}
-	return a
-}
-
-// padded fills every output's weights up with zeros to the number that the
-// horizontal pass takes at once.
-func (a axis) padded() axis {
-	taps := ceilDiv(a.taps, C.RESIZE_GROUP) * C.RESIZE_GROUP
-	weights := make([]int16, len(a.first)*taps)
-	for i := range a.first {
-		copy(weights[i*taps:], a.weights[i*a.taps:][:a.taps])
-	}
-	a.weights, a.taps = weights, taps
 	return a
 }
 
 // scratch is a worker's memory between pictures.
 type scratch struct {
-	row    []byte
-	whole  [3][]byte // the source's colours apart
-	planes [3][]byte // the same, scaled
-	line   []int16   // one row between the passes
+	pixels []byte // the source as pixels of 4 bytes
+	rows   []byte // its rows, scaled along
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -141,70 +136,32 @@ func grow[T any](s *[]T, n int) []T {
 	return *s
 }
 
-// scaleTo writes the spans x and y of img to dst, rows stride bytes apart. All
-// pictures are scaled as planes: YCbCr in its own three, others in red, green
-// and blue.
-func scaleTo(dst []byte, stride int, img image.Image, x, y span) {
+// scaleTo writes img, scaled along x and down y, to dst, rows stride bytes apart.
+func scaleTo(dst []byte, stride int, img image.Image, x, y axis) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	b := img.Bounds()
-	switch src := img.(type) {
-	case *image.YCbCr:
-		if b.Min == (image.Point{}) {
-			s.scaleYCbCr(dst, stride, src, x, y)
-			return
-		}
-	case *image.Gray:
-		plane := grow(&s.planes[0], x.n*y.n)
-		s.scalePlane(plane, src.Pix[src.PixOffset(b.Min.X, b.Min.Y):], src.Stride, b.Dy(), newAxis(x, b.Dx()).padded(), newAxis(y, b.Dy()))
-		interleave(dst, stride, x.n, y.n, plane, plane, plane)
-		return
-	}
-	ax, ay := newAxis(x, b.Dx()).padded(), newAxis(y, b.Dy())
-	w := b.Dx()
-	row := grow(&s.row, 3*w)
-	for c := range s.whole {
-		grow(&s.whole[c], w*b.Dy())
-		grow(&s.planes[c], x.n*y.n)
-	}
-	read := rowReader(img)
-	for r := ay.lo; r < ay.hi; r++ {
-		read(row, r)
-		red, green, blue := s.whole[0][r*w:][:w], s.whole[1][r*w:][:w], s.whole[2][r*w:][:w]
-		for i := range red {
-			p := row[3*i:][:3]
-			red[i], green[i], blue[i] = p[0], p[1], p[2]
+	var pixels []byte
+	var width int
+	if src, ok := img.(*image.RGBA); ok {
+		pixels, width = src.Pix[src.PixOffset(b.Min.X, b.Min.Y+y.lo):], src.Stride
+	} else {
+		width = 4 * b.Dx()
+		pixels = grow(&s.pixels, width*(y.hi-y.lo))
+		read := rowReader(img)
+		for r := y.lo; r < y.hi; r++ {
+			read(pixels[(r-y.lo)*width:][:width], r)
 		}
 	}
-	for c := range s.planes {
-		s.scalePlane(s.planes[c], s.whole[c], w, b.Dy(), ax, ay)
+	nx, ny := len(x.first), len(y.first)
+	if x.lo < 0 || y.lo < 0 || x.hi > b.Dx() || y.hi > b.Dy() || len(pixels) < (y.hi-y.lo-1)*width+4*x.hi || len(dst) < (ny-1)*stride+3*nx {
+		panic(fmt.Sprintf("loader: %d bytes of %d×%d pixels do not hold columns %d..%d and rows %d..%d", len(pixels), b.Dx(), b.Dy(), x.lo, x.hi, y.lo, y.hi))
 	}
-	interleave(dst, stride, x.n, y.n, s.planes[0], s.planes[1], s.planes[2])
-}
-
-// interleave puts three planes of width × height together to RGB.
-func interleave(dst []byte, stride, width, height int, red, green, blue []byte) {
-	for j := range height {
-		out := dst[j*stride:][:3*width]
-		r, g, b := red[j*width:][:width], green[j*width:][:width], blue[j*width:][:width]
-		for i := range r {
-			o := out[3*i:][:3]
-			o[0], o[1], o[2] = r[i], g[i], b[i]
-		}
-	}
-}
-
-// scalePlane scales one plane of bytes, height rows of which are stride apart,
-// to dst [len(y), len(x)]: first down the columns, then along the rows.
-func (s *scratch) scalePlane(dst, src []byte, stride, height int, x, y axis) {
-	if x.lo < 0 || y.lo < 0 || x.hi > stride || y.hi > height || len(src) < (height-1)*stride+x.hi || len(dst) < len(x.first)*len(y.first) {
-		panic(fmt.Sprintf("loader: a plane of %d bytes, %d rows of %d, does not hold columns %d..%d and rows %d..%d", len(src), height, stride, x.lo, x.hi, y.lo, y.hi))
-	}
-	line := grow(&s.line, x.hi-x.lo+C.RESIZE_GROUP)
+	rows := grow(&s.rows, 4*nx*(y.hi-y.lo))
 	var pinned runtime.Pinner
 	defer pinned.Unpin()
 	cx, cy := x.pin(&pinned), y.pin(&pinned)
-	C.resize_plane((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&src[0]), C.int(stride), &cx, &cy, (*C.int16_t)(&line[0]))
+	C.resize((*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy, (*C.uint8_t)(&rows[0]))
 }
 
 // pin describes the axis to C for as long as the pinner holds it.
@@ -213,39 +170,4 @@ func (a axis) pin(p *runtime.Pinner) C.resize_axis {
 	p.Pin(&a.weights[0])
 	return C.resize_axis{first: (*C.int32_t)(&a.first[0]), weights: (*C.int16_t)(&a.weights[0]),
 		n: C.int32_t(len(a.first)), taps: C.int32_t(a.taps), lo: C.int32_t(a.lo), hi: C.int32_t(a.hi)}
-}
-
-// ycbcrToRGB converts a row of full-range (JFIF) YCbCr to interleaved RGB.
-func ycbcrToRGB(dst, luma, cb, cr []byte) {
-	n := len(luma)
-	cb, cr, dst = cb[:n], cr[:n], dst[:3*n]
-	C.resize_ycbcr((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&luma[0]), (*C.uint8_t)(&cb[0]), (*C.uint8_t)(&cr[0]), C.int(n))
-}
-
-// scaleYCbCr scales the three planes, each from its own resolution, and
-// converts the result.
-func (s *scratch) scaleYCbCr(dst []byte, stride int, img *image.YCbCr, x, y span) {
-	w, h := img.Rect.Dx(), img.Rect.Dy()
-	subX, subY := subsampling(img.SubsampleRatio)
-	ax, ay := newAxis(x, w).padded(), newAxis(y, h)
-	cx, cy := ax, ay
-	if subX > 1 {
-		cx = newAxis(span{x.n, x.origin / float64(subX), x.scale / float64(subX)}, ceilDiv(w, subX)).padded()
-	}
-	if subY > 1 {
-		cy = newAxis(span{y.n, y.origin / float64(subY), y.scale / float64(subY)}, ceilDiv(h, subY))
-	}
-	n := x.n * y.n
-	luma, cb, cr := grow(&s.planes[0], n), grow(&s.planes[1], n), grow(&s.planes[2], n)
-	ch := ceilDiv(h, subY)
-	s.scalePlane(luma, img.Y, img.YStride, h, ax, ay)
-	s.scalePlane(cb, img.Cb, img.CStride, ch, cx, cy)
-	s.scalePlane(cr, img.Cr, img.CStride, ch, cx, cy)
-	if stride == 3*x.n {
-		ycbcrToRGB(dst[:3*n], luma, cb, cr)
-		return
-	}
-	for j := range y.n {
-		ycbcrToRGB(dst[j*stride:][:3*x.n], luma[j*x.n:][:x.n], cb[j*x.n:][:x.n], cr[j*x.n:][:x.n])
-	}
 }

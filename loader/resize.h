@@ -1,29 +1,30 @@
 // The inner loops of resizing, in C for vector instructions, which Go's
-// compiler does not make.
+// compiler does not make. Pixels are R, G, B and a byte that does not count.
 #ifndef VKALEXNET_RESIZE_H
 #define VKALEXNET_RESIZE_H
 
 #include <stdint.h>
 
-// Weights add up to 1 << RESIZE_WEIGHT_BITS; between the passes values keep
-// RESIZE_ROW_BITS below the byte. RESIZE_GROUP weights of the horizontal pass
-// are taken at once.
-enum { RESIZE_WEIGHT_BITS = 14, RESIZE_ROW_BITS = 7, RESIZE_GROUP = 8 };
+// Weights are whole numbers that add up to about 1 << RESIZE_BITS, as PIL's do.
+// Each is stored in two parts of 16 bits: high << RESIZE_PART | low.
+enum { RESIZE_BITS = 22, RESIZE_PART = 11 };
 
-// One axis: output i is the sum over k < taps of weights[i*taps+k] times input
-// first[i]+k; inputs lo..hi-1 are read.
+// One axis: output i is the sum over k < taps of weight k times input
+// first[i]+k; inputs lo..hi-1 are read. The weights of output i are the
+// (taps+1)/2 groups from weights + 4*i*((taps+1)/2): for two neighbouring
+// inputs their high parts, then their low parts; 0 for one that is not there.
 typedef struct {
 	const int32_t *first;
 	const int16_t *weights;
 	int32_t n, taps, lo, hi;
 } resize_axis;
 
-// resize_plane writes x.n × y.n bytes without gaps. x.taps is a multiple of
-// RESIZE_GROUP, filled up with zeros. row holds x.hi - x.lo + RESIZE_GROUP values.
-void resize_plane(uint8_t *dst, const uint8_t *src, int stride, const resize_axis *x, const resize_axis *y, int16_t *row);
+// resize writes y.n rows of x.n pixels of 3 bytes, stride bytes apart, from rows of
+// src, src_stride bytes apart, the first of which is input y.lo: along the rows first, then down the
+// columns, rounded to bytes after each. rows holds 4 * x.n * (y.hi - y.lo) bytes.
+void resize(uint8_t *dst, long stride, const uint8_t *src, long src_stride, const resize_axis *x, const resize_axis *y, uint8_t *rows);
 
-// resize_ycbcr converts n pixels of full-range (JFIF) YCbCr to interleaved RGB,
-// with the bits of Go's color.YCbCrToRGB.
-void resize_ycbcr(uint8_t *dst, const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int n);
+// ycc_to_rgb converts n pixels of full-range (JFIF) YCbCr with libjpeg's rounding.
+void ycc_to_rgb(uint8_t *dst, const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int n);
 
 #endif

@@ -2,9 +2,11 @@ package loader
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"image"
 	"image/color"
+	"image/jpeg"
 	"io"
 	"testing"
 
@@ -142,8 +144,8 @@ func TestAlphaLiesOverBlack(t *testing.T) {
 	require.Equal(t, []byte{100, 50, 25}, got)
 }
 
-// The planes of a YCbCr picture are scaled apart; on a smooth picture that is
-// what scaling its RGB pixels gives.
+// A YCbCr picture's chroma is interpolated; on a smooth picture that is nearly
+// what its pixels as Go converts them give.
 func TestYCbCrAgreesWithRGB(t *testing.T) {
 	for _, ratio := range []image.YCbCrSubsampleRatio{
 		image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420,
@@ -216,24 +218,76 @@ func BenchmarkImageNet(b *testing.B) {
 	}
 }
 
-// Every triple of bytes converts to Go's own bits.
-func TestYCbCrToRGBIsGos(t *testing.T) {
-	luma, cb, cr := make([]byte, 256), make([]byte, 256), make([]byte, 256)
-	got := make([]byte, 3*256)
-	for i := range luma {
-		luma[i] = byte(i)
-	}
-	for b := range 256 {
-		for r := range 256 {
-			for i := range luma {
-				cb[i], cr[i] = byte(b), byte(r)
+// The bytes that Pillow 9.4.0 makes of the same picture: Image.resize with
+// BILINEAR, and torchvision 0.14's Resize and CenterCrop for "short". The sums
+// were made by tests/parity/witness.py golden.
+func TestStoreIsPILs(t *testing.T) {
+	for _, c := range []struct {
+		w, h, stored int
+		mode, sum    string
+	}{
+		{100, 80, 32, "warp", "31b6ce1db502e74b"},
+		{31, 97, 24, "short", "79d6c0200db084a2"},
+		{500, 375, 256, "short", "7fcd589cb081087b"},
+		{375, 501, 256, "short", "aec76d82684d54f6"},
+		{641, 427, 227, "warp", "d939b5a2dffb3f01"},
+		{10, 7, 24, "warp", "fb8cfa8884a65776"},
+		{500, 3, 16, "short", "d5208761f1c9c9c4"},
+		{3, 500, 17, "short", "22328a6d5a654dd9"},
+		{1, 1, 8, "warp", "5d89f056865052bc"},
+		{2, 300, 5, "warp", "e43f28592687406f"},
+		{1237, 64, 9, "warp", "09cb6b7cb2cc1db4"},
+		{64, 64, 64, "short", "97af24867c644a2a"},
+	} {
+		img := image.NewRGBA(image.Rect(0, 0, c.w, c.h))
+		for i := range img.Pix {
+			x, y, channel := i/4%c.w, i/4/c.w, i%4
+			img.Pix[i] = byte(x*(7+channel) ^ y*(13-channel))
+			if channel == 3 {
+				img.Pix[i] = 255
 			}
-			ycbcrToRGB(got, luma, cb, cr)
-			for i := range luma {
-				red, green, blue := color.YCbCrToRGB(luma[i], cb[i], cr[i])
-				if got[3*i] != red || got[3*i+1] != green || got[3*i+2] != blue {
-					t.Fatalf("YCbCr %d %d %d: got %v, want %d %d %d", i, b, r, got[3*i:3*i+3], red, green, blue)
-				}
+		}
+		got := make([]byte, c.stored*c.stored*3)
+		require.NoError(t, Store(got, img, c.stored, c.mode))
+		require.Equal(t, c.sum, fmt.Sprintf("%x", sha256.Sum256(got))[:16], "%d×%d to %d, %s", c.w, c.h, c.stored, c.mode)
+	}
+}
+
+// "opencv" makes a pixel of the four around its centre.
+func TestOpenCVTakesFourPixels(t *testing.T) {
+	img := testImage(90, 41, 6)
+	got := make([]byte, 16*16*3)
+	require.NoError(t, Store(got, img, 16, "opencv"))
+	for y := range 16 {
+		for x := range 16 {
+			fx, fy := (float64(x)+0.5)*90/16-0.5, (float64(y)+0.5)*41/16-0.5
+			x0, y0 := int(fx), int(fy)
+			dx, dy := fx-float64(x0), fy-float64(y0)
+			for c := range 3 {
+				at := func(x, y int) float64 { return float64(img.Pix[img.PixOffset(x, y)+c]) }
+				want := (at(x0, y0)*(1-dx)+at(x0+1, y0)*dx)*(1-dy) + (at(x0, y0+1)*(1-dx)+at(x0+1, y0+1)*dx)*dy
+				require.InDelta(t, want, float64(got[3*(16*y+x)+c]), 1.01)
+			}
+		}
+	}
+}
+
+// Go's decoder and then the upsampling here give what libjpeg gives, but for the
+// roundings of the two DCTs; in flat chroma with sharp luma nothing else differs.
+func TestUpsamplingIsLibjpegs(t *testing.T) {
+	needTurbo(t)
+	for _, size := range []image.Point{{203, 151}, {64, 33}, {5, 5}, {4, 4}, {2, 7}, {1, 1}} {
+		data := jpegBytes(t, testImage(size.X, size.Y, 8))
+		want, _, err := newTurboDecoder().decode(data, maxPixels, 0)
+		require.NoError(t, err)
+		img, err := jpeg.Decode(bytes.NewReader(data))
+		require.NoError(t, err)
+		require.IsType(t, &image.YCbCr{}, img)
+		row, read := make([]byte, 4*size.X), rowReader(img)
+		for y := range size.Y {
+			read(row, y)
+			for i, v := range row {
+				require.InDelta(t, int(want.(*image.RGBA).Pix[4*size.X*y+i]), int(v), 4, "%v, row %d, byte %d", size, y, i)
 			}
 		}
 	}

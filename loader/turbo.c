@@ -39,7 +39,7 @@ static const char *path_of(void *function) {
 static void *(TJAPI *tj_init)(void);
 static int(TJAPI *tj_destroy)(void *);
 static int(TJAPI *tj_header)(void *, const unsigned char *, unsigned long, int *, int *, int *, int *);
-static int(TJAPI *tj_planes)(void *, const unsigned char *, unsigned long, unsigned char **, int, int *, int, int);
+static int(TJAPI *tj_decompress)(void *, const unsigned char *, unsigned long, unsigned char *, int, int, int, int, int);
 static char *(TJAPI *tj_error)(void *);
 
 enum { LIMIT_SCANS = 32768 }; // TJFLAG_LIMITSCANS: no picture that takes minutes
@@ -50,9 +50,9 @@ int turbo_open(const char *name, char *error, size_t error_len) {
 	tj_init = (void *(TJAPI *)(void))symbol(h, "tjInitDecompress");
 	tj_destroy = (int(TJAPI *)(void *))symbol(h, "tjDestroy");
 	tj_header = (int(TJAPI *)(void *, const unsigned char *, unsigned long, int *, int *, int *, int *))symbol(h, "tjDecompressHeader3");
-	tj_planes = (int(TJAPI *)(void *, const unsigned char *, unsigned long, unsigned char **, int, int *, int, int))symbol(h, "tjDecompressToYUVPlanes");
+	tj_decompress = (int(TJAPI *)(void *, const unsigned char *, unsigned long, unsigned char *, int, int, int, int, int))symbol(h, "tjDecompress2");
 	tj_error = (char *(TJAPI *)(void *))symbol(h, "tjGetErrorStr2");
-	if (!tj_init || !tj_destroy || !tj_header || !tj_planes || !tj_error) {
+	if (!tj_init || !tj_destroy || !tj_header || !tj_decompress || !tj_error) {
 		snprintf(error, error_len, "%s lacks functions: it needs version 2.0 or newer", name);
 		close_library(h);
 		return -1;
@@ -69,11 +69,9 @@ int turbo_header(void *decoder, const unsigned char *data, unsigned long size, i
 	return tj_header(decoder, data, size, width, height, samp, space);
 }
 
-int turbo_planes(void *decoder, const unsigned char *data, unsigned long size, unsigned char *y, unsigned char *cb, unsigned char *cr,
-                 int ystride, int cstride, int width, int height) {
-	unsigned char *planes[3] = {y, cb, cr};
-	int strides[3] = {ystride, cstride, cstride};
-	return tj_planes(decoder, data, size, planes, width, strides, height, LIMIT_SCANS);
+int turbo_pixels(void *decoder, const unsigned char *data, unsigned long size, unsigned char *pixels, int width, int height, int grey) {
+	enum { GRAY = 6, RGBA = 7 }; // TJPF
+	return tj_decompress(decoder, data, size, pixels, width, grey ? width : 4 * width, height, grey ? GRAY : RGBA, LIMIT_SCANS);
 }
 
 void turbo_error(void *decoder, char *error, size_t error_len) {

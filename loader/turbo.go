@@ -133,7 +133,7 @@ func turboVersion(path, name string) string {
 // turboDecoder is one worker's decoder with its memory.
 type turboDecoder struct {
 	handle unsafe.Pointer
-	planes []byte
+	pixels []byte
 }
 
 func newTurboDecoder() *turboDecoder {
@@ -144,62 +144,50 @@ func newTurboDecoder() *turboDecoder {
 	return d
 }
 
-// errNotTurbo says that a picture is for Go's decoder: it is not YCbCr or
-// grey, or it is damaged in a way that Go's decoder may judge.
+// errNotTurbo says that a picture is for Go's decoder: it is of four inks, or it is damaged in a way that Go's decoder may judge.
 var errNotTurbo = errors.New("not for libjpeg-turbo")
 
-// TurboJPEG's TJSAMP and TJCS.
-var tjRatios = []image.YCbCrSubsampleRatio{
-	image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420,
-	-1, // grey
-	image.YCbCrSubsampleRatio440, image.YCbCrSubsampleRatio411,
-}
-
+// TurboJPEG's TJCS; the others are of four inks.
 const (
+	tjRGB   = 0
 	tjYCbCr = 1
 	tjGrey  = 2
 )
 
 // decode reads a JPEG file, at a half, quarter or eighth of its size where both
-// sides are then still at least three times least (0: always at full size). The
-// picture lies in the decoder's memory until its next call.
-func (d *turboDecoder) decode(data []byte, most, least int) (image.Image, error) {
+// sides are then still at least three times least (0: always at full size); size is
+// the whole one. The picture lies in the decoder's memory until its next call.
+func (d *turboDecoder) decode(data []byte, most, least int) (img image.Image, size image.Point, err error) {
 	if d.handle == nil || len(data) == 0 {
-		return nil, errNotTurbo
+		return nil, size, errNotTurbo
 	}
 	var w, h, samp, space C.int
 	if C.turbo_header(d.handle, (*C.uchar)(&data[0]), C.ulong(len(data)), &w, &h, &samp, &space) != 0 {
-		return nil, errNotTurbo
+		return nil, size, errNotTurbo
 	}
 	width, height := int(w), int(h)
 	if width < 1 || height < 1 || width > most/height {
-		return nil, errNotTurbo // whose error names the numbers
+		return nil, size, errNotTurbo // whose error names the numbers
 	}
 	grey := space == tjGrey
-	if !grey && (space != tjYCbCr || samp < 0 || int(samp) >= len(tjRatios) || tjRatios[samp] < 0) {
-		return nil, errNotTurbo
+	if !grey && space != tjYCbCr && space != tjRGB {
+		return nil, size, errNotTurbo
 	}
+	size = image.Pt(width, height)
 	scale := scaleFor(width, height, least)
 	width, height = ceilDiv(width, scale), ceilDiv(height, scale)
+	r, bytes, flag := image.Rect(0, 0, width, height), 4, C.int(0)
 	if grey {
-		y := grow(&d.planes, width*height)
-		if C.turbo_planes(d.handle, (*C.uchar)(&data[0]), C.ulong(len(data)), (*C.uchar)(&y[0]), nil, nil, C.int(width), 0, C.int(width), C.int(height)) != 0 {
-			return nil, errNotTurbo
-		}
-		return &image.Gray{Pix: y, Stride: width, Rect: image.Rect(0, 0, width, height)}, nil
+		bytes, flag = 1, 1
 	}
-	ratio := tjRatios[samp]
-	subX, subY := subsampling(ratio)
-	// TurboJPEG's planes are rounded up to whole chroma samples.
-	cw, ch := ceilDiv(width, subX), ceilDiv(height, subY)
-	yw, yh := cw*subX, ch*subY
-	all := grow(&d.planes, yw*yh+2*cw*ch)
-	y, cb, cr := all[:yw*yh], all[yw*yh:][:cw*ch], all[yw*yh+cw*ch:]
-	if C.turbo_planes(d.handle, (*C.uchar)(&data[0]), C.ulong(len(data)), (*C.uchar)(&y[0]), (*C.uchar)(&cb[0]), (*C.uchar)(&cr[0]),
-		C.int(yw), C.int(cw), C.int(width), C.int(height)) != 0 {
-		return nil, errNotTurbo
+	pixels := grow(&d.pixels, bytes*width*height)
+	if C.turbo_pixels(d.handle, (*C.uchar)(&data[0]), C.ulong(len(data)), (*C.uchar)(&pixels[0]), C.int(width), C.int(height), flag) != 0 {
+		return nil, size, errNotTurbo
 	}
-	return &image.YCbCr{Y: y, Cb: cb, Cr: cr, YStride: yw, CStride: cw, SubsampleRatio: ratio, Rect: image.Rect(0, 0, width, height)}, nil
+	if grey {
+		return &image.Gray{Pix: pixels, Stride: width, Rect: r}, size, nil
+	}
+	return &image.RGBA{Pix: pixels, Stride: 4 * width, Rect: r}, size, nil
 }
 
 // scaleFor is the largest of 8, 4, 2 that leaves both sides at least three
@@ -244,20 +232,25 @@ func turboJPEG(data []byte, most int) (image.Image, error) {
 	}
 	d := turbo.idle.Get().(*turboDecoder)
 	defer turbo.idle.Put(d)
-	img, err := d.decode(data, most, 0)
-	d.planes = nil
+	img, _, err := d.decode(data, most, 0)
+	d.pixels = nil
 	return img, err
 }
 
 // StoreEncoded decodes an encoded picture, as Decode does, and stores it as
-// Store does. libjpeg-turbo decodes large JPEG files at a half, quarter or
-// eighth of their size, where that leaves at least three times the stored side.
-func StoreEncoded(dst, data []byte, stored int, mode string) error {
+// Store does. Where whole is false, libjpeg-turbo decodes large JPEG files at a
+// half, quarter or eighth of their size, where that leaves at least three times
+// the stored side: the bytes are then a little others, and come sooner.
+func StoreEncoded(dst, data []byte, stored int, mode string, whole bool) error {
 	if f := formatOf(data); f != nil && f.name == "JPEG" && useTurbo() {
+		least := stored
+		if whole {
+			least = 0
+		}
 		d := turbo.idle.Get().(*turboDecoder)
 		defer turbo.idle.Put(d)
-		if img, err := d.decode(data, maxPixels, stored); err == nil {
-			return Store(dst, img, stored, mode)
+		if img, size, err := d.decode(data, maxPixels, least); err == nil {
+			return storeOf(dst, img, size, stored, mode)
 		}
 	}
 	img, err := decode(data, maxPixels)

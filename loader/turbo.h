@@ -17,11 +17,11 @@ void turbo_free(void *decoder);
 // turbo_header reads a picture's size, its TJSAMP and its TJCS; 0 or -1.
 int turbo_header(void *decoder, const unsigned char *data, unsigned long size, int *width, int *height, int *samp, int *space);
 
-// turbo_planes decodes to planes of width × height pixels, a size that the
-// picture has at one of the scales of the DCT, rows packed to the planes'
-// widths; 0 or -1.
-int turbo_planes(void *decoder, const unsigned char *data, unsigned long size, unsigned char *y, unsigned char *cb, unsigned char *cr,
-                 int ystride, int cstride, int width, int height);
+// turbo_pixels decodes to width × height pixels, a size that the picture has at
+// one of the scales of the DCT: of one byte where grey says so, else red, green,
+// blue and 255. The DCT is the accurate one and chroma is interpolated, as they
+// are in libjpeg unless asked otherwise. 0 or -1.
+int turbo_pixels(void *decoder, const unsigned char *data, unsigned long size, unsigned char *pixels, int width, int height, int grey);
 
 // turbo_error is what the last call that returned -1 found.
 void turbo_error(void *decoder, char *error, size_t error_len);

@@ -57,9 +57,9 @@ func TestDecodersAgree(t *testing.T) {
 	} {
 		got, want := make([]byte, 64*64*3), make([]byte, 64*64*3)
 		useJPEG(t, JPEGGo)
-		require.NoError(t, StoreEncoded(want, data, 64, "short"), name)
+		require.NoError(t, StoreEncoded(want, data, 64, "short", true), name)
 		require.NoError(t, SetJPEG(JPEGTurbo))
-		require.NoError(t, StoreEncoded(got, data, 64, "short"), name)
+		require.NoError(t, StoreEncoded(got, data, 64, "short", true), name)
 		for i := range got {
 			require.InDelta(t, int(want[i]), int(got[i]), 3, name)
 		}
@@ -75,8 +75,8 @@ func TestDecodersAgree(t *testing.T) {
 	}
 	// Damage that libjpeg-turbo would paper over is for both a bad picture.
 	whole := jpegBytes(t, testImage(333, 251, 1))
-	require.ErrorContains(t, StoreEncoded(make([]byte, 12), whole[:len(whole)/2], 2, "short"), "JPEG of 333×251")
-	require.ErrorContains(t, StoreEncoded(make([]byte, 12), nil, 2, "short"), "empty")
+	require.ErrorContains(t, StoreEncoded(make([]byte, 12), whole[:len(whole)/2], 2, "short", true), "JPEG of 333×251")
+	require.ErrorContains(t, StoreEncoded(make([]byte, 12), nil, 2, "short", true), "empty")
 }
 
 // A scaled DCT is used only where it is all but invisible in the result.
@@ -91,18 +91,17 @@ func TestScaledDCTKeepsQuality(t *testing.T) {
 	const side = 64
 	for _, m := range members {
 		file := data[m.offset:][:m.size]
-		full, err := d.decode(file, maxPixels, 0)
+		full, _, err := d.decode(file, maxPixels, 0)
 		require.NoError(t, err, m.path)
 		want, got := make([]byte, side*side*3), make([]byte, side*side*3)
 		require.NoError(t, Store(want, full, side, "short"))
-		size := full.Bounds().Size()
-		small, err := d.decode(file, maxPixels, side)
+		small, size, err := d.decode(file, maxPixels, side)
 		require.NoError(t, err, m.path)
 		if small.Bounds().Size() == size {
 			continue
 		}
 		scaled++
-		require.NoError(t, Store(got, small, side, "short"))
+		require.NoError(t, storeOf(got, small, size, side, "short"))
 		sum := 0.0
 		for i := range got {
 			e := float64(int(got[i]) - int(want[i]))
@@ -143,15 +142,16 @@ func BenchmarkStoreEncoded(b *testing.B) {
 			needTurbo(b)
 			useJPEG(b, which)
 			for i := range b.N {
-				require.NoError(b, StoreEncoded(dst, files[i%len(files)], 256, "short"))
+				require.NoError(b, StoreEncoded(dst, files[i%len(files)], 256, "short", false))
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")
 		})
 	}
 	b.Run("decode turbo", func(b *testing.B) {
+		needTurbo(b)
 		d := newTurboDecoder()
 		for i := range b.N {
-			_, err := d.decode(files[i%len(files)], maxPixels, 256)
+			_, _, err := d.decode(files[i%len(files)], maxPixels, 256)
 			require.NoError(b, err)
 		}
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")

@@ -15,9 +15,7 @@ var onnxTypes = map[uint64]string{1: "F32", 10: "F16", 11: "F64", 16: "BF16"}
 type onnxNode struct {
 	op, name string
 	inputs   []string
-	transB   bool
-	alpha    float32
-	beta     float32
+	Node
 }
 
 // ParseONNX reads the weights of a model's Conv and Gemm nodes, in the order of
@@ -26,7 +24,7 @@ type onnxNode struct {
 func ParseONNX(data []byte) (*File, error) {
 	f := &File{Metadata: map[string]string{}}
 	var nodes []onnxNode
-	raw := map[string][]byte{}
+	raw, inputs := map[string][]byte{}, map[string][]int{}
 	graphs := 0
 	err := fields(data, func(n protowire.Number, v value) error {
 		switch n {
@@ -60,6 +58,10 @@ func ParseONNX(data []byte) (*File, error) {
 						}
 						return nil
 					})
+				case 11:
+					name, shape, err := parseONNXInput(v.bytes)
+					inputs[name] = shape
+					return err
 				}
 				return nil
 			})
@@ -75,14 +77,15 @@ func ParseONNX(data []byte) (*File, error) {
 	seen := map[string]bool{}
 	for _, node := range nodes {
 		f.Ops = append(f.Ops, node.op)
+		f.Nodes = append(f.Nodes, node.Node)
 		if node.op != "Conv" && node.op != "Gemm" {
 			continue
 		}
 		if len(node.inputs) != 3 {
 			return nil, fmt.Errorf("node %q (%s) has %d inputs; weights are read from nodes with input, weight and bias", node.name, node.op, len(node.inputs))
 		}
-		if node.op == "Gemm" && (node.alpha != 1 || node.beta != 1) {
-			return nil, fmt.Errorf("node %q (Gemm): alpha %g and beta %g; only 1 can be read", node.name, node.alpha, node.beta)
+		if alpha, beta := node.Number("alpha", 1), node.Number("beta", 1); node.op == "Gemm" && (alpha != 1 || beta != 1) {
+			return nil, fmt.Errorf("node %q (Gemm): alpha %g and beta %g; only 1 can be read", node.name, alpha, beta)
 		}
 		for i, name := range node.inputs[1:] {
 			message, ok := raw[name]
@@ -97,7 +100,7 @@ func ParseONNX(data []byte) (*File, error) {
 			if err != nil {
 				return nil, fmt.Errorf("initializer %q: %w", name, err)
 			}
-			if i == 0 && node.op == "Gemm" && !node.transB {
+			if i == 0 && node.op == "Gemm" && node.Integer("transB", 0) == 0 {
 				if len(t.Shape) != 2 {
 					return nil, fmt.Errorf("initializer %q: shape %v of a Gemm's weight", name, t.Shape)
 				}
@@ -106,14 +109,33 @@ func ParseONNX(data []byte) (*File, error) {
 			f.Tensors = append(f.Tensors, t)
 		}
 	}
+	if len(nodes) > 0 && len(nodes[0].inputs) > 0 {
+		f.Input = inputs[nodes[0].inputs[0]]
+	}
 	if len(f.Tensors) == 0 {
 		return nil, errors.New("this ONNX file has no Conv or Gemm node with weights")
 	}
 	return f, nil
 }
 
+// Number is an attribute, or what ONNX takes where there is none.
+func (n Node) Number(name string, otherwise float32) float32 {
+	if v, ok := n.Floats[name]; ok {
+		return v
+	}
+	return otherwise
+}
+
+// Integer is an attribute, or what ONNX takes where there is none.
+func (n Node) Integer(name string, otherwise int) int {
+	if v := n.Ints[name]; len(v) == 1 {
+		return v[0]
+	}
+	return otherwise
+}
+
 func parseNode(data []byte) (onnxNode, error) {
-	node := onnxNode{alpha: 1, beta: 1}
+	node := onnxNode{Node: Node{Ints: map[string][]int{}, Floats: map[string]float32{}}}
 	err := fields(data, func(n protowire.Number, v value) error {
 		switch n {
 		case 1:
@@ -121,34 +143,71 @@ func parseNode(data []byte) (onnxNode, error) {
 		case 3:
 			node.name = string(v.bytes)
 		case 4:
-			node.op = string(v.bytes)
+			node.op, node.Kind = string(v.bytes), string(v.bytes)
 		case 5:
-			var name string
-			var integer, float uint64
-			err := fields(v.bytes, func(n protowire.Number, v value) error {
-				switch n {
-				case 1:
-					name = string(v.bytes)
-				case 2:
-					float = v.number
-				case 3:
-					integer = v.number
-				}
-				return nil
-			})
-			switch name {
-			case "transB":
-				node.transB = integer != 0
-			case "alpha":
-				node.alpha = math.Float32frombits(uint32(float))
-			case "beta":
-				node.beta = math.Float32frombits(uint32(float))
-			}
-			return err
+			return node.addAttribute(v.bytes)
 		}
 		return nil
 	})
 	return node, err
+}
+
+// addAttribute reads an AttributeProto: a number, a whole number or several;
+// others, and numbers beyond 31 bits, are left out.
+func (n *onnxNode) addAttribute(data []byte) error {
+	var name string
+	var ints []int
+	var float []byte
+	readable := true
+	err := fields(data, func(n protowire.Number, v value) error {
+		switch n {
+		case 1:
+			name = string(v.bytes)
+		case 2:
+			float = v.bytes
+		case 3, 8:
+			more, err := v.varints()
+			ints, readable = append(ints, more...), readable && err == nil
+		}
+		return nil
+	})
+	if len(float) == 4 {
+		n.Floats[name] = number("F32", float)
+	}
+	if ints != nil && readable {
+		n.Ints[name] = ints
+	}
+	return err
+}
+
+// parseONNXInput reads the name and the shape of a ValueInfoProto of a tensor.
+func parseONNXInput(data []byte) (name string, shape []int, err error) {
+	// The fields that lead from ValueInfoProto to TensorShapeProto.
+	path := []protowire.Number{2, 1, 2}
+	var walk func(data []byte, depth int) error
+	walk = func(data []byte, depth int) error {
+		return fields(data, func(n protowire.Number, v value) error {
+			switch {
+			case depth == 0 && n == 1:
+				name = string(v.bytes)
+			case depth < len(path) && n == path[depth]:
+				return walk(v.bytes, depth+1)
+			case depth == len(path) && n == 1: // a Dimension
+				size := 0
+				err := fields(v.bytes, func(n protowire.Number, v value) error {
+					if n == 1 && v.number <= math.MaxInt32 {
+						size = int(v.number)
+					}
+					return nil
+				})
+				shape = append(shape, size)
+				return err
+			}
+			return nil
+		})
+	}
+	err = walk(data, 0)
+	return name, shape, err
 }
 
 // parseONNXTensor reads a TensorProto whose numbers are in the file.

@@ -35,6 +35,17 @@ type File struct {
 	// Ops are the kinds of all layers in their order, as the format calls them,
 	// where it lists layers (Caffe, ONNX). They are not written.
 	Ops []string
+	// Nodes are the same with what they compute, and Input the shape of what
+	// the first of them reads, 0 where a dimension is free: of ONNX alone.
+	Nodes []Node
+	Input []int
+}
+
+// Node is a layer of a model's graph.
+type Node struct {
+	Kind   string             // as ONNX calls it: Conv, LRN, MaxPool…
+	Ints   map[string][]int   // its attributes that are whole numbers, by their names
+	Floats map[string]float32 // those that are not
 }
 
 // Get finds a tensor by its name.

@@ -170,7 +170,7 @@ func (b *benchmark) loaderStages(src loader.Source, one func(string, bench.Resul
 				}
 			}
 			if err := one(fmt.Sprintf("decode and resize to %d", packedSide), bench.Result{Variant: name}, each(func(i int) error {
-				return loader.StoreEncoded(slot(i), files[i], packedSide, "short")
+				return loader.StoreEncoded(slot(i), files[i], packedSide, "short", false)
 			})); err != nil {
 				return err
 			}

@@ -23,11 +23,11 @@ Exit code 1 when the files differ.`,
 			if len(args) != 2 {
 				return usagef("compare %s with what? Give two files of weights", args[0])
 			}
-			a, _, err := weights.ReadFile(args[0])
+			a, _, err := readFile(args[0])
 			if err != nil {
 				return err
 			}
-			b, _, err := weights.ReadFile(args[1])
+			b, _, err := readFile(args[1])
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ func newExport() *cobra.Command {
 		Short: "Write weights for other programs",
 		Long: `Writes a network's parameters as safetensors, as an ONNX model from normalised pictures to
 logits, or as a folder of NumPy files. --names torchvision calls the tensors as
-torchvision does.`,
+torchvision does, and makes a network that sees BGR one that sees RGB.`,
 		Example: `  vkalexnet export --weights runs/imagenet --format onnx -o alexnet.onnx`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,6 +38,11 @@ torchvision does.`,
 			params, err := net.MatchTensors(file.Tensors)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.weights, err)
+			}
+			if names == "torchvision" {
+				if net, params, err = net.TorchNames(params); err != nil {
+					return fmt.Errorf("export to %s: %w", output, err)
+				}
 			}
 			if err := export(net, params, file.Metadata, output, format, names == "torchvision"); err != nil {
 				return fmt.Errorf("export to %s: %w", output, err)
@@ -58,12 +63,6 @@ torchvision does.`,
 }
 
 func export(net *alexnet.Network, params []weights.Tensor, metadata map[string]string, output, format string, torch bool) error {
-	var err error
-	if torch {
-		if params, err = net.TorchNames(params); err != nil {
-			return err
-		}
-	}
 	switch format {
 	case "onnx":
 		return weights.Replace(output, func(w io.Writer) error { return net.WriteONNX(w, params) })

@@ -35,13 +35,13 @@ files directly as --weights.`,
 	flags.StringVarP(&output, "output", "o", "", "safetensors file to write (required)")
 	flags.StringVar(&model, "model", "", "preset or network's TOML file (default: recognised from names and shapes)")
 	flags.StringVar(&mean, "mean", "", "Caffe's .binaryproto with the mean picture; its channels' means are kept")
-	flags.StringVar(&labels, "labels", "", "text file with a class name a line (default: ILSVRC's for 1,000 classes)")
+	addLabels(cmd, &labels)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
 }
 
 func importWeights(cmd *cobra.Command, path, output, model, mean, labels string) error {
-	file, format, err := weights.ReadFile(path)
+	file, format, err := readFile(path)
 	if err != nil {
 		return err
 	}
@@ -105,6 +105,10 @@ func meanOf(path, order string) ([]float32, error) {
 		slices.Reverse(means)
 	}
 	return means, nil
+}
+
+func addLabels(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "labels", "", "text file with a class name a line (default: those in the weights, ILSVRC's for 1,000 classes)")
 }
 
 // readLabels reads a class name from each line.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vkalexnet/alexnet"
 	"vkalexnet/weights"
 )
 
@@ -50,6 +51,15 @@ func summaryOf(t weights.Tensor) tensorSummary {
 	return s
 }
 
+// readFile reads a file of weights, or a run's best one.
+func readFile(path string) (*weights.File, weights.Format, error) {
+	path, err := alexnet.WeightsFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	return weights.ReadFile(path)
+}
+
 func newInspect() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
@@ -58,9 +68,9 @@ func newInspect() *cobra.Command {
 		Long: `Lists the tensors of a file (safetensors, .caffemodel, .pth, ONNX) with their shapes, least and
 largest numbers, mean and count of NaN and infinite numbers, and the metadata, in which a
 checkpoint's history is.`,
-		Args: needArguments(1, "which file? Give a file of weights"),
+		Args: needArguments(1, "which file? Give a file of weights or the folder of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, kind, err := weights.ReadFile(args[0])
+			file, kind, err := readFile(args[0])
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,8 +16,10 @@ import (
 // modelFlags are the flags of commands that run a trained network.
 type modelFlags struct {
 	weights, model, device string
+	labels                 string
 	precision              string
 	batch, workers, crops  int
+	shortBatches           bool // run in less time, see alexnet.ExecOptions
 
 	ahead *opening // by network
 }
@@ -25,6 +28,7 @@ func (f *modelFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.weights, "weights", "", "file with the parameters (safetensors, .caffemodel, .pth, ONNX), or the folder of a run (required)")
 	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
+	addLabels(cmd, &f.labels)
 	flags.IntVar(&f.crops, "crops", 1, "views of each picture to average over: 1 (centre), 5 (corners and centre), 10 (those and mirrored)")
 	flags.IntVarP(&f.batch, "batch-size", "b", 16, "pictures in a batch")
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor")
@@ -63,12 +67,23 @@ func (o *opened) close() {
 	}
 }
 
-// network reads the weights and finds the network that they belong to. Where the
-// command has a device, that is opened meanwhile.
+// network reads the weights and finds the network that they belong to, with the
+// names of classes that --labels gives. Where the command has a device, that is
+// opened meanwhile.
 func (f *modelFlags) network() (*alexnet.Network, *weights.File, error) {
 	if f.device != "" {
 		f.ahead = openAhead(f.device)
 	}
+	net, file, err := f.networkOfWeights()
+	if err != nil || f.labels == "" {
+		return net, file, err
+	}
+	named := *net
+	named.Classes, err = readLabels(f.labels, net.NumClasses())
+	return &named, file, err
+}
+
+func (f *modelFlags) networkOfWeights() (*alexnet.Network, *weights.File, error) {
 	var chosen *alexnet.Network
 	if f.model != "" {
 		var err error
@@ -110,12 +125,12 @@ func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weight
 		return nil, err
 	}
 	o := &opened{net: net, target: t}
-	precision, err := precisionOn(cmd, f.precision, t.device)
-	if err != nil {
+	options := alexnet.ExecOptions{Inference: true, ShortBatches: f.shortBatches}
+	if options.Precision, err = precisionOn(cmd, f.precision, t.device); err != nil {
 		o.close()
 		return nil, err
 	}
-	if o.exec, err = t.executor(net, batch, alexnet.ExecOptions{Inference: true, Precision: precision}); err == nil {
+	if o.exec, err = t.executor(net, batch, options); err == nil {
 		err = alexnet.LoadWeights(o.exec, file)
 	}
 	if err != nil {
@@ -142,6 +157,21 @@ func (r *relabelled) Label(i int) int {
 	return -1
 }
 
+// renamed is a source whose classes have other names, in the same order.
+type renamed struct {
+	loader.Source
+	classes []string
+}
+
+func (r *renamed) Classes() []string                { return r.classes }
+func (r *renamed) Inner(i int) (loader.Source, int) { return r.Source, i }
+
+var wordNet = regexp.MustCompile(`^n\d{8}$`)
+
+func allWordNet(names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !wordNet.MatchString(name) })
+}
+
 // withLabelsOf matches the classes of src to the network's by their names.
 func withLabelsOf(net *alexnet.Network, src loader.Source) (loader.Source, error) {
 	classes := src.Classes()
@@ -154,14 +184,23 @@ func withLabelsOf(net *alexnet.Network, src loader.Source) (loader.Source, error
 	if slices.Equal(classes, net.Classes) {
 		return src, nil
 	}
+	if len(classes) == 1000 && allWordNet(classes) && slices.IsSorted(classes) && slices.Equal(net.Classes, alexnet.ImageNetClasses()) {
+		return &renamed{src, net.Classes}, nil // which are in the order of their ids
+	}
 	r := &relabelled{Source: src, classes: net.Classes}
 	var unknown []string
 	for _, name := range classes {
-		i := slices.Index(net.Classes, name)
+		i := slices.IndexFunc(net.Classes, func(known string) bool {
+			id, _, _ := strings.Cut(known, " ")
+			return known == name || id == name && wordNet.MatchString(id) // as in Caffe's synset_words.txt
+		})
 		if i < 0 {
 			unknown = append(unknown, name)
 		}
 		r.to = append(r.to, i)
+	}
+	if len(unknown) > 0 && allWordNet(unknown) {
+		return nil, fmt.Errorf("the data's classes have WordNet ids for names (%s) and the network's do not (%s): give --labels a file with the id of each of its %d classes at the beginning of a line, such as Caffe's synset_words.txt", some(unknown), some(net.Classes), net.NumClasses())
 	}
 	if len(unknown) > 0 {
 		return nil, fmt.Errorf("the network does not know %d of the %d classes of the data: %s; it knows %s", len(unknown), len(classes), some(unknown), some(net.Classes))

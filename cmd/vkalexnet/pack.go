@@ -55,7 +55,7 @@ on the number of workers, but on the JPEG decoder, which pack.json names.`,
 	flags.StringVarP(&out, "output-dir", "o", "", "folder for the shards (required)")
 	flags.IntVar(&opt.Size, "size", 256, "side of the stored pictures in pixels")
 	opt.Resize = "short"
-	addOneOf(cmd, &opt.Resize, "resize", "how a picture becomes a square", "short", "warp", "letterbox")
+	addOneOf(cmd, &opt.Resize, "resize", "how a picture becomes a square", "short", "warp", "letterbox", "opencv")
 	flags.StringVar(&model, "model", "", "network whose stored size and way of resizing are taken")
 	flags.IntVar(&opt.PerShard, "per-shard", 1024, "pictures of the source in a shard, a multiple of 64")
 	flags.IntVarP(&opt.Workers, "workers", "j", 0, "goroutines that decode, 0: one per processor")
