@@ -148,14 +148,24 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 		d.Close()
 		return nil, err
 	}
-	first := engine.NewRecording(dev.Info)
-	if opt.Inference {
-		d.recordEval(first)
-	} else {
-		d.recordTrain(first)
-	}
-	d.warming = dev.Warm(first)
+	d.warming = dev.Warm(d.first()...)
 	return d, nil
+}
+
+// first are the recordings that the executor is made for.
+func (n *deviceNet) first() []*engine.Recording {
+	if !n.opt.Inference {
+		r := engine.NewRecording(n.info)
+		n.recordTrain(r)
+		return []*engine.Recording{r}
+	}
+	var all []*engine.Recording
+	for _, size := range n.sizes() {
+		r := engine.NewRecording(n.info)
+		n.forBatches(size).recordEval(r)
+		all = append(all, r)
+	}
+	return all
 }
 
 // zeroAll makes all parameters and momenta zero.
