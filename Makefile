@@ -30,7 +30,7 @@ shader-stats: build ## registers, spills and occupancy of every kernel by AMD's 
 	scripts/shader-stats.sh
 
 finetune-proof: build ## fine-tuning frozen and in full, compared: make finetune-proof CIFAR=cifar10.tar.gz
-	scripts/finetune-proof.sh $(CIFAR)
+	scripts/finetune-proof.sh "$(CIFAR)"
 
 serve-check: build ## serve's page in headless Chromium (needs chromium and chromium-driver)
 	scripts/serve-check.sh page docs/serve.png
@@ -50,7 +50,7 @@ lint:
 race:
 	scripts/test.sh race
 
-fuzz:
+fuzz: ## every reader of files and requests on damaged input, FUZZTIME (20s) for each
 	scripts/fuzz.sh $(FUZZTIME)
 
 SAMPLES ?= ../shared/data/imagenet-samples.tar

@@ -888,15 +888,26 @@ func Room(dev *engine.Device) uint64 {
 	return 0
 }
 
+// LargestBatch is the largest batch up to most that fits, or 0. It asks from below,
+// as a plan takes time in proportion to its batch.
+func LargestBatch(most int, fits func(batch int) bool) int {
+	low, high := 0, 1
+	for high <= most && fits(high) {
+		low, high = high, 2*high
+	}
+	high = min(high, most+1)
+	return low + sort.Search(high-low-1, func(i int) bool { return !fits(low + 1 + i) })
+}
+
 // fits compares the plan with the device's memory.
 func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) error {
 	room := Room(dev)
 	if m.Total() <= room {
 		return nil
 	}
-	largest := sort.Search(m.Batch, func(b int) bool {
-		p, err := PlanMemory(dev.Info, net, b+1, opt)
-		return err != nil || p.Total() > room
+	largest := LargestBatch(m.Batch, func(n int) bool {
+		p, err := PlanMemory(dev.Info, net, n, opt)
+		return err == nil && p.Total() <= room
 	})
 	cure := "no batch fits: choose a smaller network or another device"
 	if largest > 0 {

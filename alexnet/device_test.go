@@ -237,3 +237,11 @@ func TestMeanPicture(t *testing.T) {
 		})
 	}
 }
+
+func TestLargestBatch(t *testing.T) {
+	for most := range 20 {
+		for limit := range 22 {
+			require.Equal(t, min(most, limit), LargestBatch(most, func(n int) bool { return n <= limit }), "most %d, limit %d", most, limit)
+		}
+	}
+}

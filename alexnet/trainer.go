@@ -141,7 +141,9 @@ type Trainer struct {
 	opt      Options
 	net      *Network // with the classes of the training set
 	loader   *loader.Loader
-	feed     *feeder // of the epoch under way
+	feed     *feeder // of the epoch under way, or of the next while this one is evaluated
+	feeds    int     // its epoch
+	stopFeed func()  // ends it
 	val      *viewer
 	schedule optim.Schedule
 	state    TrainState
@@ -292,6 +294,7 @@ func (t *Trainer) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.metrics.close()) }()
 	defer t.loader.Stop()
+	defer t.endFeed()
 	t.began = time.Now()
 	for t.state.Epoch < t.net.Solver.Epochs && !t.finished() {
 		if t.stalled() {
@@ -370,12 +373,9 @@ func (t *Trainer) setParams() error {
 
 // epoch does what is left of one epoch.
 func (t *Trainer) epoch(ctx context.Context) error {
-	// The loader must not end in the middle of a step when ctx is cancelled.
-	loading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	t.loader.Start(loading, t.state.Epoch, t.state.Batch)
-	t.feed = newFeeder(t.loader, t.opt.Exec)
-	defer t.feed.close()
-	defer stop()
+	if t.feed == nil || t.feeds != t.state.Epoch {
+		t.startFeed(ctx, t.state.Epoch, t.state.Batch)
+	}
 	for t.state.Batch < t.batches {
 		if ctx.Err() != nil {
 			return t.interrupted()
@@ -477,8 +477,29 @@ func (t *Trainer) read() (batches []*loader.Batch, images int, weight float64, e
 	return batches, images, weight, nil
 }
 
-// endEpoch evaluates, and writes what there is to write.
+// startFeed begins to read an epoch's batches ahead.
+func (t *Trainer) startFeed(ctx context.Context, epoch, batch int) {
+	t.endFeed()
+	// The loader must not end in the middle of a step when ctx is cancelled.
+	loading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	t.loader.Start(loading, epoch, batch)
+	t.feed, t.feeds, t.stopFeed = newFeeder(t.loader, t.opt.Exec), epoch, stop
+}
+
+func (t *Trainer) endFeed() {
+	if t.feed != nil {
+		t.stopFeed()
+		t.feed.close()
+		t.feed = nil
+	}
+}
+
+// endEpoch evaluates, and writes what there is to write. Meanwhile the next
+// epoch's first pictures are read, so that its first step need not wait.
 func (t *Trainer) endEpoch(ctx context.Context) error {
+	if next := t.state.Epoch + 1; next < t.net.Solver.Epochs && !t.finished() {
+		t.startFeed(ctx, next, 0)
+	}
 	eval, err := t.evaluate(ctx)
 	if err != nil {
 		return err

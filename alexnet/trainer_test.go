@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"vkalexnet/loader"
 	"vkalexnet/weights"
@@ -226,6 +228,28 @@ func TestTheBestEpoch(t *testing.T) {
 	opt := tinyRun(t, func(o *Options) { o.BestBy = "top3" })
 	_, err := NewTrainer(opt)
 	require.ErrorContains(t, err, `the best epoch by "top3": it must be one of top1, top5, loss`)
+}
+
+// TestTheNextEpochIsReadDuringEvaluation waits in the first evaluation for
+// pictures of the second epoch.
+func TestTheNextEpochIsReadDuringEvaluation(t *testing.T) {
+	var asked atomic.Int64
+	opt := tinyRun(t, nil)
+	opt.Train.(*picturesOf).label = func(i int) int {
+		asked.Add(1)
+		return i % 3
+	}
+	seen := int64(0)
+	opt.Progress = func(e Event) {
+		if e.Kind == "evaluating" && e.Epoch == 0 && seen == 0 {
+			for began := time.Now(); asked.Load() <= 20 && time.Since(began) < 10*time.Second; { // 5 batches of 4
+				time.Sleep(time.Millisecond)
+			}
+			seen = asked.Load()
+		}
+	}
+	run(t, opt)
+	require.Greater(t, seen, int64(20))
 }
 
 func TestInterruptedTwiceAndInEvaluation(t *testing.T) {

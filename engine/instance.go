@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"sync"
 
 	vk "github.com/vulkan-go/vulkan"
@@ -69,7 +70,14 @@ func openInstance() (vk.Instance, error) {
 	result := vk.CreateInstance(info, nil, &handle)
 	info.Free()
 	if result == -9 { // no driver at all
-		return nil, fmt.Errorf("%w: the Vulkan loader %s found no driver; %s, or use --device cpu", ErrNoDevice, library.name, installHint())
+		cure := installHint()
+		for _, name := range []string{"VK_DRIVER_FILES", "VK_ICD_FILENAMES"} { // it looks nowhere else then
+			if files := os.Getenv(name); files != "" {
+				cure = fmt.Sprintf("%s=%s names the only drivers that it looks at: check these files, or unset it", name, files)
+				break
+			}
+		}
+		return nil, fmt.Errorf("%w: the Vulkan loader %s found no driver; %s, or use --device cpu", ErrNoDevice, library.name, cure)
 	}
 	if err := check(result, "vkCreateInstance", "loader %s", library.name); err != nil {
 		return nil, err

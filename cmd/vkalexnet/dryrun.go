@@ -15,6 +15,7 @@ import (
 const (
 	dryRunSteps  = 20
 	dryRunWarmup = 3
+	dryRunBatch  = 1 << 16 // no larger one is looked for
 )
 
 // dryRun says what a run would take, from its plan and some steps of it whose
@@ -37,32 +38,16 @@ func (r *trainRun) dryRun() error {
 			{"activations and gradients", plan.Temporary}, {"total", plan.Total()}, {"free on the device", r.free}} {
 			fmt.Fprintf(out, "  %-26s%10.1f\n", part.name, float64(part.bytes)/(1<<20))
 		}
-		fmt.Fprintf(out, "largest batch that fits: %s\n", largestBatch(func(n int) bool {
+		largest := fmt.Sprint(alexnet.LargestBatch(dryRunBatch, func(n int) bool {
 			p, err := alexnet.PlanMemory(info, o.Net, n, o.ExecOptions())
 			return err == nil && p.Total() <= r.free
 		}))
+		if largest == fmt.Sprint(dryRunBatch) {
+			largest += " or more"
+		}
+		fmt.Fprintf(out, "largest batch that fits: %s\n", largest)
 	}
 	return r.measure()
-}
-
-// largestBatch is the largest batch up to 65,536 that fits.
-func largestBatch(fits func(int) bool) string {
-	const most = 1 << 16
-	low, high := 0, 1
-	for high <= most && fits(high) {
-		low, high = high, 2*high
-	}
-	if low == most {
-		return fmt.Sprintf("%d or more", most)
-	}
-	for high-low > 1 {
-		if middle := (low + high) / 2; fits(middle) {
-			low = middle
-		} else {
-			high = middle
-		}
-	}
-	return fmt.Sprint(low)
 }
 
 // measure makes the steps and tells how long the run takes, and why.

@@ -183,10 +183,19 @@ func evaluate(cmd *cobra.Command, f *modelFlags, e *evalFlags) (*alexnet.EvalRes
 	defer o.close()
 	bar := newProgress(cmd.ErrOrStderr(), "image", 0, src.Len())
 	defer bar.stop()
-	result, err := alexnet.Evaluate(cmd.Context(), o.exec, net, src, alexnet.EvalOptions{
+	ctx, stop := interruptible(cmd, "stopping after this batch (again: stop at once)")
+	defer stop()
+	seen := 0
+	result, err := alexnet.Evaluate(ctx, o.exec, net, src, alexnet.EvalOptions{
 		Batch: batch, Crops: crops, Workers: f.workers, Protocol: e.protocol, Each: e.each,
-		Progress: func(done, total int) { bar.update(done, "evaluating") },
+		Progress: func(done, total int) {
+			seen = done
+			bar.update(done, "evaluating")
+		},
 	})
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w after %d of %d pictures: there is no result, and nothing was written", alexnet.ErrInterrupted, seen, src.Len())
+	}
 	return result, net, err
 }
 

@@ -56,6 +56,9 @@ func exitCode(err error) int {
 // report prints an error with what can be done about it.
 func report(w io.Writer, cmd *cobra.Command, err error) {
 	text := strings.TrimRight(err.Error(), "\n")
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
 	fmt.Fprintf(w, "vkalexnet: %s\n", text)
 	var usage usageError
 	switch {

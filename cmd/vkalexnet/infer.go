@@ -106,23 +106,27 @@ func infer(cmd *cobra.Command, f *modelFlags, inside *insideFlags, paths []strin
 	}
 	defer o.close()
 	warn(cmd, "protocol: %s", net.Input.Protocol(f.crops))
+	ctx, stop := interruptible(cmd, "stopping after this batch; what is done is written (again: stop at once)")
+	defer stop()
+	cmd.SetContext(ctx)
 	switch {
 	case inside.layer != "":
 		return inferFeatures(cmd, o, src, batch, f.workers, inside.layer, inside.output)
 	case inside.explain != "":
 		return explain(cmd, o, src, batch, inside.explain)
 	}
-	bad := 0
-	err = alexnet.Classify(cmd.Context(), o.exec, net, src, alexnet.EvalOptions{Batch: batch, Crops: f.crops, Workers: f.workers}, func(p alexnet.Prediction) error {
+	bad, done := 0, 0
+	err = alexnet.Classify(ctx, o.exec, net, src, alexnet.EvalOptions{Batch: batch, Crops: f.crops, Workers: f.workers}, func(p alexnet.Prediction) error {
 		if p.Err != nil {
 			bad++
 		}
+		done++
 		return w.write(ranking(net, p, top, logits))
 	})
-	if err != nil {
-		return err
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w after %d of %d pictures", alexnet.ErrInterrupted, done, src.Len())
 	}
-	if err := w.close(); err != nil {
+	if err := errors.Join(err, w.close()); err != nil {
 		return err
 	}
 	if bad > 0 {

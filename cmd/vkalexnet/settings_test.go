@@ -51,3 +51,18 @@ func TestKeysAreFoundInTheFile(t *testing.T) {
 		require.Equal(t, line, keyLine(text, key), key)
 	}
 }
+
+// FuzzSettings: a configuration file of any content is read or refused.
+func FuzzSettings(f *testing.F) {
+	f.Add([]byte(settingsTOML(newTrain().Flags())))
+	f.Add([]byte("lr = 1e-3\nfreeze = [\"conv1\", 2]\n[data]\nx = 1"))
+	f.Add([]byte("lr_milestones = [[1], {a = 2}]\nseed = 1979-05-27"))
+	path := filepath.Join(f.TempDir(), "config.toml")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		require.NoError(t, os.WriteFile(path, text, 0o644))
+		flags := newTrain().Flags()
+		if applyFile(flags, path) == nil {
+			_ = settingsTOML(flags)
+		}
+	})
+}

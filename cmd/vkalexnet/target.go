@@ -5,6 +5,7 @@ import (
 
 	"vkalexnet/alexnet"
 	"vkalexnet/engine"
+	"vkalexnet/layers"
 	"vkalexnet/shaders"
 )
 
@@ -74,6 +75,25 @@ func (o *opening) target(cmd *cobra.Command) (*target, error) {
 		return nil, o.err
 	}
 	return &target{name: o.info.Name, device: o.device}, nil
+}
+
+// openModel finds a network and opens the device that it shall run on, without
+// parameters; the precision is what --precision means there.
+func openModel(cmd *cobra.Command, model, device, precision string) (*alexnet.Network, *target, layers.Precision, error) {
+	net, err := loadModel(model)
+	if err != nil {
+		return nil, nil, layers.FP32, err
+	}
+	t, err := openTarget(cmd, device)
+	if err != nil {
+		return nil, nil, layers.FP32, err
+	}
+	stored, err := precisionOn(cmd, precision, t.device)
+	if err != nil {
+		t.close()
+		return nil, nil, layers.FP32, err
+	}
+	return net, t, stored, nil
 }
 
 // executor puts a network on the target, for batches of up to `batch` pictures.

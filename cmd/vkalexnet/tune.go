@@ -40,19 +40,11 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 			if !(budget >= 0) || budget > 1e6 {
 				return usagef("--budget %g: it must be from 0 to a million seconds", budget)
 			}
-			net, err := loadModel(model)
-			if err != nil {
-				return err
-			}
-			t, err := openTarget(cmd, device)
+			net, t, stored, err := openModel(cmd, model, device, precision)
 			if err != nil {
 				return err
 			}
 			defer t.close()
-			stored, err := precisionOn(cmd, precision, t.device)
-			if err != nil {
-				return err
-			}
 			if lacks := alexnet.LacksMatrices(&t.device.Info, stored); lacks != "" {
 				warn(cmd, "%s", lacks)
 			}

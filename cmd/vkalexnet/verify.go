@@ -31,19 +31,11 @@ both sides. Exit code 1 when a tensor is beyond its limit.`,
 			if device == cpuDevice {
 				return usagef("--device cpu is the reference itself: choose a Vulkan device")
 			}
-			net, err := loadModel(model)
-			if err != nil {
-				return err
-			}
-			t, err := openTarget(cmd, device)
+			net, t, stored, err := openModel(cmd, model, device, precision)
 			if err != nil {
 				return err
 			}
 			defer t.close()
-			stored, err := precisionOn(cmd, precision, t.device)
-			if err != nil {
-				return err
-			}
 			out := cmd.OutOrStdout()
 			const line = "%-10s %-10s %-20s %-6s %8v %12v %12v  %s\n"
 			var show func(alexnet.VerifyRow)
@@ -57,7 +49,9 @@ both sides. Exit code 1 when a tensor is beyond its limit.`,
 					fmt.Fprintf(out, line, r.Layer, r.Kind, r.Tensor, r.Format, r.Terms, fmt.Sprintf("%.*f", digits(r.Limit), r.Error), fmt.Sprintf("%.*f", digits(r.Limit), r.Limit), verdict)
 				}
 			}
-			rows, err := alexnet.Verify(cmd.Context(), t.device, net, batch, stored, show)
+			ctx, stop := interruptible(cmd, "stopping after this layer (again: stop at once)")
+			defer stop()
+			rows, err := alexnet.Verify(ctx, t.device, net, batch, stored, show)
 			if err != nil {
 				return err
 			}
