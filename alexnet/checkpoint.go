@@ -1,6 +1,7 @@
 package alexnet
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,10 +38,13 @@ type TrainState struct {
 	EpochLoss   float64     `json:"epoch_loss"`
 	EpochImages int64       `json:"epoch_images"`
 	Schedule    optim.State `json:"schedule"`
-	// Best is the best validation accuracy (top-1) so far, after BestEpoch
-	// epochs; it counts when that is not 0.
+	// EpochWeight adds up the class weights of those pictures, where there are any.
+	EpochWeight float64 `json:"epoch_weight,omitempty"`
+	// Best is the best value so far of BestBy on the validation set (see
+	// [Options]), after BestEpoch epochs; it counts when that is not 0.
 	Best      float64 `json:"best"`
 	BestEpoch int     `json:"best_epoch"`
+	BestBy    string  `json:"best_by,omitempty"`
 
 	Seed       uint64 `json:"seed"`
 	Augment    bool   `json:"augment"`
@@ -50,8 +54,10 @@ type TrainState struct {
 	// Data says where the training pictures came from; Images is their number.
 	Data   string `json:"data"`
 	Images int    `json:"images"`
-	// Balanced says that pictures were drawn alike from all classes.
-	Balanced bool `json:"balanced,omitempty"`
+	// Balanced says that pictures were drawn alike from all classes, ClassWeights
+	// how much the loss of each counts.
+	Balanced     bool      `json:"balanced,omitempty"`
+	ClassWeights []float32 `json:"class_weights,omitempty"`
 	// Device is where the run was computed: another one gives other bits. So
 	// does another Decoder of the pictures' files ("" where they are no files, or
 	// in checkpoints from before it was kept).
@@ -63,6 +69,14 @@ type TrainState struct {
 	Scale     lossScale        `json:"loss_scale,omitzero"`
 	// Choices are the tunings of the matrix products: others give other bits.
 	Choices layers.Choices `json:"choices,omitempty"`
+}
+
+// trainLoss is the mean loss of the epoch under way.
+func (s TrainState) trainLoss() float64 {
+	if s.EpochWeight > 0 {
+		return s.EpochLoss / s.EpochWeight
+	}
+	return s.EpochLoss / float64(s.EpochImages)
 }
 
 // Names in a run's folder.
@@ -124,7 +138,7 @@ func stateOf(metadata map[string]string) (TrainState, error) {
 	}
 	needed := keys(want)
 	fields := map[string]json.RawMessage{}
-	for _, k := range append(needed, "balanced", "decoder", "precision", "loss_scale", "choices") {
+	for _, k := range append(needed, "balanced", "class_weights", "epoch_weight", "best_by", "decoder", "precision", "loss_scale", "choices") {
 		v, ok := metadata[k]
 		if !ok && !slices.Contains(needed, k) {
 			continue
@@ -306,6 +320,8 @@ func (c *Checkpoint) differences(net *Network, now TrainState) error {
 	add("the seed", was.Seed, now.Seed)
 	add("shuffling", was.Shuffle, now.Shuffle)
 	add("balanced sampling", was.Balanced, now.Balanced)
+	add("the class weights", fmt.Sprint(was.ClassWeights), fmt.Sprint(now.ClassWeights))
+	add("what the best epoch goes by", cmp.Or(was.BestBy, BestMetrics[0]), cmp.Or(now.BestBy, BestMetrics[0]))
 	add("the form of SGD", c.Network.Solver.Form, net.Solver.Form)
 	if !slices.EqualFunc(c.Network.Layers, net.Layers, sameParams) {
 		list = append(list, "the layers differ")

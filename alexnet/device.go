@@ -3,6 +3,7 @@ package alexnet
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sort"
@@ -20,7 +21,8 @@ import (
 type device struct {
 	*deviceNet
 	dev                 *engine.Device
-	eval, train         *engine.Program
+	evals               map[int]*engine.Program // by the size of the batch, see sizes
+	train               *engine.Program
 	zero, update        *engine.Program // with gradients kept over several batches
 	inside              map[insideKey]*inside
 	timing              bool
@@ -34,10 +36,10 @@ type device struct {
 // slot is a place for a batch's input on its way to the device: while one
 // batch is computed from the device's copy, the next is packed.
 type slot struct {
-	words []uint32
+	words []uint32 // all but the pictures
 	host  engine.Buffer
-	copy  *engine.Program // host → the device's input
-	batch *loader.Batch   // what is in it, nil when it is free
+	copy  map[int]*engine.Program // host → the device's input, by the size of the batch
+	batch *loader.Batch           // what is in it, nil when it is free
 }
 
 // deviceNet is a network's lasting buffers on a device, real or only planned,
@@ -56,6 +58,7 @@ type deviceNet struct {
 	hostInput               [2]engine.Buffer // the words of inputLayout
 	devInput, mean          engine.Buffer
 	loss, rank, logits      engine.Buffer
+	classWeights            engine.Buffer // of the loss in training, where the options have them
 	layout                  inputLayout
 	pictures                engine.Buffer  // replaces the input stage, for tests
 	tuning                  *layers.Tuning // replaces the device's row of the tuning table
@@ -63,7 +66,10 @@ type deviceNet struct {
 }
 
 // inputLayout says at which word each part of a batch's input begins.
-type inputLayout struct{ step, labels, transforms, pixels, words int }
+type inputLayout struct{ step, labels, transforms, pixels, words, pitch int }
+
+// end is where the input of a batch of n pictures ends.
+func (l inputLayout) end(n int) int { return l.pixels + n*l.pitch }
 
 func alignPage(words int) int { return (words + 63) &^ 63 }
 
@@ -72,7 +78,8 @@ func layoutInput(batch, stored int) inputLayout {
 	l.labels = alignPage(8)
 	l.transforms = l.labels + alignPage(batch)
 	l.pixels = l.transforms + alignPage(batch*layers.TransformWords)
-	l.words = l.pixels + batch*layers.PicturePitch(stored)
+	l.pitch = layers.PicturePitch(stored)
+	l.words = l.end(batch)
 	return l
 }
 
@@ -87,7 +94,7 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	if batch < 1 {
 		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
 	}
-	if err := opt.SGD.Check(); err != nil {
+	if err := opt.check(net); err != nil {
 		return nil, err
 	}
 	memory, err := PlanMemory(dev.Info, net, batch, opt)
@@ -97,7 +104,7 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	if err := memory.fits(dev, net, opt); err != nil {
 		return nil, err
 	}
-	d := &device{dev: dev, timing: timing}
+	d := &device{dev: dev, timing: timing, evals: map[int]*engine.Program{}}
 	var taken []engine.Buffer
 	d.deviceNet, err = newDeviceNet(dev.Info, net, batch, opt, func(name string, words int, place engine.Place) (engine.Buffer, error) {
 		b, err := dev.NewBuffer(name, words, place)
@@ -112,14 +119,18 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	}
 	for i := range d.slots {
 		s := &d.slots[i]
-		s.words, s.host = make([]uint32, d.layout.words), d.hostInput[i]
-		s.copy, err = d.compile(func(r *engine.Recording) {
-			r.Label("input")
-			r.Copy(d.devInput, s.host)
-		})
-		if err != nil {
-			d.Close()
-			return nil, err
+		s.words, s.host = make([]uint32, d.layout.pixels), d.hostInput[i]
+		s.copy = map[int]*engine.Program{}
+		for _, size := range d.sizes() {
+			words := d.layout.end(size)
+			s.copy[size], err = d.compile(func(r *engine.Recording) {
+				r.Label("input")
+				r.Copy(d.devInput.Slice(0, words), s.host.Slice(0, words))
+			})
+			if err != nil {
+				d.Close()
+				return nil, err
+			}
 		}
 	}
 	d.hostLoss, d.hostRank = make([]float32, batch), make([]uint32, batch)
@@ -133,6 +144,9 @@ func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, tim
 	}
 	if err == nil && !opt.Inference {
 		err = d.SetMomentum(start)
+	}
+	if err == nil && d.weighted() {
+		err = engine.Upload(dev, d.classWeights, slices.Concat(opt.ClassWeights, make([]float32, d.classWeights.Len()-len(opt.ClassWeights))))
 	}
 	if err != nil {
 		d.Close()
@@ -182,6 +196,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 		take(&n.overflow, "overflow", alignPage(1)*len(specs), engine.OnDevice)
 		take(&n.hostOverflow, "overflow", alignPage(1)*len(specs), engine.HostReads)
 	}
+	if n.weighted() {
+		take(&n.classWeights, "class weights", net.NumClasses(), engine.OnDevice)
+	}
 	take(&n.loss, "loss", batch, engine.HostReads)
 	take(&n.rank, "rank", batch, engine.HostReads)
 	take(&n.logits, "logits", batch*plans[len(plans)-1].Out.Pitch(), engine.HostReads)
@@ -191,8 +208,37 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 // alignParam is the length of a parameter's buffers: a page in any precision.
 func alignParam(words int) int { return (words + 127) &^ 127 }
 
+// sizes are the batches, in rising order, that have programs of their own.
+func (n *deviceNet) sizes() []int {
+	var all []int
+	for size := 1; n.opt.ShortBatches && size < n.batch; size *= 2 {
+		all = append(all, size)
+	}
+	return append(all, n.batch)
+}
+
+// size is the one that runs a batch of pictures.
+func (n *deviceNet) size(pictures int) int {
+	for _, size := range n.sizes() {
+		if size >= pictures {
+			return size
+		}
+	}
+	return n.batch
+}
+
+// forBatches is the network on the same buffers for batches of that size.
+func (n *deviceNet) forBatches(size int) *deviceNet {
+	m := *n
+	m.batch = size
+	return &m
+}
+
 // scaled says that gradients are computed of a multiple of the loss.
 func (n *deviceNet) scaled() bool { return n.opt.Precision == layers.FP16 && !n.opt.Inference }
+
+// weighted says that the loss in training weighs classes.
+func (n *deviceNet) weighted() bool { return len(n.opt.ClassWeights) > 0 && !n.opt.Inference }
 
 // keepGrads takes memory for gradients that outlive a batch.
 func (n *deviceNet) keepGrads() error {
@@ -266,10 +312,16 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	return a
 }
 
+// recordLoss records the loss: of an evaluation, or with the gradient of the
+// logits that of a training step, which weighs classes.
 func (n *deviceNet) recordLoss(r *engine.Recording, dlogits engine.Buffer) {
+	var weights engine.Buffer
+	if !dlogits.IsZero() {
+		weights = n.classWeights
+	}
 	r.Label("softmax")
 	l := n.layout
-	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), n.loss, n.rank, dlogits,
+	layers.SoftmaxLoss(r, n.logits, n.devInput.Slice(l.labels, l.transforms-l.labels), weights, n.loss, n.rank, dlogits,
 		n.devInput.Slice(l.step, l.labels), n.batch, n.net.NumClasses(), n.opt.Precision)
 }
 
@@ -372,7 +424,11 @@ func (d *device) compile(record func(r *engine.Recording)) (*engine.Program, err
 func (d *device) Name() string { return d.dev.Name }
 
 func (d *device) Close() {
-	for _, p := range []*engine.Program{d.eval, d.train, d.zero, d.update, d.slots[0].copy, d.slots[1].copy} {
+	programs := []*engine.Program{d.train, d.zero, d.update}
+	for _, bySize := range []map[int]*engine.Program{d.evals, d.slots[0].copy, d.slots[1].copy} {
+		programs = slices.AppendSeq(programs, maps.Values(bySize))
+	}
+	for _, p := range programs {
 		if p != nil {
 			p.Free()
 		}
@@ -380,7 +436,7 @@ func (d *device) Close() {
 	for _, i := range d.inside {
 		i.free(d.dev)
 	}
-	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.mean, d.loss, d.rank, d.logits}) {
+	for _, b := range slices.Concat(d.params, d.half, d.momentum, d.grads, d.hostInput[:], []engine.Buffer{d.overflow, d.hostOverflow, d.devInput, d.mean, d.classWeights, d.loss, d.rank, d.logits}) {
 		d.dev.Free(b)
 	}
 }
@@ -399,30 +455,38 @@ func (d *device) Stage(b *loader.Batch) error {
 	return nil
 }
 
-// pack sends everything but the step's numbers to the slot.
+// pack sends everything but the step's numbers to the slot. Pictures go straight
+// from the batch to the memory that the device reads, on all processors, so that the
+// host keeps up with a fast device.
 func (d *device) pack(s *slot, b *loader.Batch) error {
-	l := d.layout
-	pitch := layers.PicturePitch(b.Stored)
+	l, size := d.layout, d.size(b.N)
 	bytes := b.Stored * b.Stored * 3
 	clear(s.words[l.transforms:l.pixels])
-	pieces := min(d.batch, runtime.GOMAXPROCS(0))
+	pieces := min(size, runtime.GOMAXPROCS(0))
+	failed := make([]error, pieces)
 	var done sync.WaitGroup
 	for piece := range pieces {
 		done.Go(func() {
-			for i := piece * d.batch / pieces; i < (piece+1)*d.batch/pieces; i++ {
+			for i := piece * size / pieces; i < (piece+1)*size/pieces; i++ {
 				label := int32(-1) // a place that this batch leaves empty
 				if i < b.N {
 					label = b.Labels[i]
-					packBytes(s.words[l.pixels+i*pitch:][:pitch], b.Pixels[i*bytes:][:bytes])
 					packFloats(s.words[l.transforms+i*layers.TransformWords:], b.Geometry[i][:])
 					packFloats(s.words[l.transforms+i*layers.TransformWords+9:], b.Colour[i][:])
+					if err := engine.Upload(d.dev, s.host.Slice(l.end(i), l.pitch), b.Pixels[i*bytes:][:bytes]); err != nil {
+						failed[piece] = err
+						return
+					}
 				}
 				s.words[l.labels+i] = uint32(label)
 			}
 		})
 	}
 	done.Wait()
-	return engine.Upload(d.dev, s.host.Slice(l.labels, l.words-l.labels), s.words[l.labels:])
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	return engine.Upload(d.dev, s.host.Slice(l.labels, l.pixels-l.labels), s.words[l.labels:l.pixels])
 }
 
 // load gives the slot with the batch, staged before or now, and the step's
@@ -455,14 +519,15 @@ func (d *device) loadStep(s *slot, step TrainStep) error {
 	return engine.Upload(d.dev, s.host.Slice(d.layout.step, d.layout.labels), words)
 }
 
-// run copies a slot to the device and runs programs on it; then the slot is free.
-func (d *device) run(s *slot, programs ...*engine.Program) error {
+// run copies n pictures of a slot to the device and runs programs on them; then
+// the slot is free.
+func (d *device) run(s *slot, n int, programs ...*engine.Program) error {
 	defer func() {
 		d.staging.Lock()
 		s.batch = nil
 		d.staging.Unlock()
 	}()
-	if err := d.dev.Start(append([]*engine.Program{s.copy}, programs...)...); err != nil {
+	if err := d.dev.Start(append([]*engine.Program{s.copy[d.size(n)]}, programs...)...); err != nil {
 		return err
 	}
 	return programs[len(programs)-1].Wait()
@@ -501,7 +566,7 @@ func (d *device) Train(b *loader.Batch, step TrainStep) (BatchResult, error) {
 // repeat runs the program of the last Train or Eval again, on the pictures and
 // numbers that are on the device.
 func (d *device) repeat(train bool, n int) (BatchResult, error) {
-	program := d.eval
+	program := d.evals[d.size(n)]
 	if train {
 		program = d.train
 	}
@@ -524,7 +589,7 @@ func (d *device) runTrain(s *slot, n int, step TrainStep) (BatchResult, error) {
 			run = append(run, d.update)
 		}
 	}
-	if err := d.run(s, run...); err != nil {
+	if err := d.run(s, n, run...); err != nil {
 		return BatchResult{}, err
 	}
 	res, err := d.result(n)
@@ -589,23 +654,47 @@ func (n *deviceNet) recordEval(r *engine.Recording) {
 	n.recordLoss(r, engine.Buffer{})
 }
 
+// prepareEval compiles what batches of that size need.
+func (d *device) prepareEval(size int) error {
+	if d.evals[size] != nil {
+		return nil
+	}
+	p, err := d.compile(d.forBatches(size).recordEval)
+	if err == nil {
+		d.evals[size] = p
+	}
+	return err
+}
+
+// Prepare compiles what Eval needs for every size of batch, which otherwise
+// happens when the first one comes. Executors that compile nothing are ready.
+func Prepare(exec Executor) error {
+	d, ok := exec.(*device)
+	if !ok {
+		return nil
+	}
+	for _, size := range d.sizes() {
+		if err := d.prepareEval(size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Eval implements Executor.
 func (d *device) Eval(b *loader.Batch) (BatchResult, error) {
 	if err := d.net.CheckBatch(b, d.batch, d.net.NumClasses()); err != nil {
 		return BatchResult{}, err
 	}
-	if d.eval == nil {
-		p, err := d.compile(d.recordEval)
-		if err != nil {
-			return BatchResult{}, err
-		}
-		d.eval = p
+	size := d.size(b.N)
+	if err := d.prepareEval(size); err != nil {
+		return BatchResult{}, err
 	}
 	s, err := d.load(b, TrainStep{})
 	if err != nil {
 		return BatchResult{}, err
 	}
-	if err := d.run(s, d.eval); err != nil {
+	if err := d.run(s, b.N, d.evals[size]); err != nil {
 		return BatchResult{}, err
 	}
 	res, err := d.result(b.N)
@@ -717,12 +806,14 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		return total
 	}
 	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
-	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.mean, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
-	r := engine.NewRecording(info)
-	n.recordEval(r)
-	m.Inference = r.Memory()
+	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.mean, n.classWeights, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
+	for _, size := range n.sizes() {
+		r := engine.NewRecording(info)
+		n.forBatches(size).recordEval(r)
+		m.Inference += r.Memory()
+	}
 	if !opt.Inference {
-		r = engine.NewRecording(info)
+		r := engine.NewRecording(info)
 		n.recordTrain(r)
 		m.Temporary = r.Memory()
 	}

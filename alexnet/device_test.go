@@ -97,6 +97,67 @@ func TestStagingChangesNothing(t *testing.T) {
 	}))
 }
 
+// TestShortBatches runs batches of every size up to 3, in programs for 1, 2 and 3
+// pictures on the same parameters, and compares with the CPU; what a longer
+// batch left behind must not show.
+func TestShortBatches(t *testing.T) {
+	net := parse(t, tinyTOML)
+	all := tinyBatch(t, net, 3)
+	first := func(n int) *loader.Batch {
+		b := *all
+		b.N = n
+		return &b
+	}
+	opt := ExecOptions{Inference: true, ShortBatches: true}
+	ref := ready(t, net, 3, opt)
+	params := paramsOf(t, ref)
+	require.NoError(t, Prepare(ref))
+	infos := usableDevices(t)
+	dev := openDevice(t, infos[len(infos)-1]) // one is enough: tests of layers run on all
+	warm, err := NewDevice(dev, net, 1, opt)  // the device takes its staging buffer
+	require.NoError(t, err)
+	require.NoError(t, Prepare(warm))
+	warm.Close()
+	before := dev.Allocated()
+	exec, err := NewDevice(dev, net, 3, opt)
+	require.NoError(t, err)
+	require.NoError(t, exec.SetParams(params))
+	require.NoError(t, Prepare(exec))
+	d := exec.(*device)
+	require.Equal(t, []int{1, 2, 3}, d.sizes())
+	require.Len(t, d.evals, 3)
+	plan, err := PlanMemory(dev.Info, net, 3, opt)
+	require.NoError(t, err)
+	taken := dev.Allocated() - before
+	require.InDelta(t, plan.Total(), taken, 0.2*float64(plan.Total()), "planned and taken")
+	for _, n := range []int{3, 1, 2, 3, 1} {
+		b := first(n)
+		want, err := ref.Eval(b)
+		require.NoError(t, err)
+		got, err := exec.Eval(b)
+		require.NoError(t, err)
+		require.InDeltaSlice(t, want.Logits, got.Logits, 1e-4, "%d pictures", n)
+		require.InDeltaSlice(t, want.Loss, got.Loss, 1e-4, "%d pictures", n)
+		require.Equal(t, want.Rank, got.Rank)
+	}
+	require.Equal(t, taken, dev.Allocated()-before, "a batch takes no memory")
+	dlogits := make([]float32, 2*net.NumClasses())
+	dlogits[1], dlogits[net.NumClasses()+2] = 1, -2
+	last := 3 // pool1
+	for _, n := range []int{2, 1} {
+		wantY, wantDY, err := ref.(Inspector).Gradients(first(n), last, dlogits[:n*net.NumClasses()])
+		require.NoError(t, err)
+		y, dy, err := exec.(Inspector).Gradients(first(n), last, dlogits[:n*net.NumClasses()])
+		require.NoError(t, err)
+		require.InDeltaSlice(t, wantY, y, 1e-4)
+		require.InDeltaSlice(t, wantDY, dy, 1e-4)
+	}
+	exec.Close()
+	require.Equal(t, before, dev.Allocated(), "everything is given back")
+	_, err = NewReference(net, 3, ExecOptions{ShortBatches: true})
+	require.ErrorContains(t, err, "in inference only")
+}
+
 // TestMemoryPlanGrowsWithTheBatch checks the plan against what is taken.
 func TestMemoryPlanGrowsWithTheBatch(t *testing.T) {
 	net, err := Load("alexnet-small")

@@ -61,7 +61,8 @@ type TrainStep struct {
 	// Update moves the parameters after the backward pass.
 	Update bool
 	// GradScale is what the gradient of every picture's loss is multiplied by:
-	// 1 / (labelled pictures in the whole step).
+	// 1 / (labelled pictures in the whole step), or 1 / (sum of their classes'
+	// weights).
 	GradScale float32
 	// LossScale multiplies it further, and the update divides by it, so that
 	// small gradients survive in fp16; 0 is 1. Other precisions leave it out.
@@ -79,7 +80,7 @@ func (s TrainStep) lossScale() float32 {
 // first Batch.N; a picture whose label is negative has loss 0 and the worst
 // rank).
 type BatchResult struct {
-	Loss   []float32 // cross-entropy, in nats
+	Loss   []float32 // cross-entropy, in nats; of Train, times the weight of the picture's class
 	Rank   []int32   // how many classes scored better than the right one: 0 is a top-1 hit
 	Logits []float32 // [N, classes]; Eval only
 	// Overflow says that elements of gradients were no finite number when the
@@ -94,6 +95,9 @@ type ExecOptions struct {
 	SGD optim.SGD
 	// Seed keys dropout.
 	Seed uint64
+	// ClassWeights multiply the loss of Train, one for each class in the network's
+	// order; without them all are 1. Eval's loss is never weighted.
+	ClassWeights []float32
 	// Dropout drops units in Train. Without it Train computes what Eval does.
 	Dropout bool
 	// Precision is how a device stores activations, their gradients and the
@@ -101,9 +105,33 @@ type ExecOptions struct {
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// ShortBatches gives Eval, and looks inside, programs of their own for batches of
+	// 1, 2, 4, … pictures on a device, on the same parameters; otherwise a short
+	// batch takes the time of a full one. The last bits of a picture's scores then
+	// depend on how many pictures are beside it. With Inference only.
+	ShortBatches bool
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices
+}
+
+// check says which options are impossible.
+func (o ExecOptions) check(net *Network) error {
+	if err := o.SGD.Check(); err != nil {
+		return err
+	}
+	if o.ShortBatches && !o.Inference {
+		return errors.New("short batches have programs of their own in inference only: training has one size of batch")
+	}
+	if n := len(o.ClassWeights); n > 0 && n != net.NumClasses() {
+		return fmt.Errorf("%d class weights for the %d classes of network %q", n, net.NumClasses(), net.Name)
+	}
+	for i, w := range o.ClassWeights {
+		if !(w > 0) || math.IsInf(float64(w), 0) {
+			return fmt.Errorf("the weight of %s is %g: it must be a number above 0", net.ClassName(i), w)
+		}
+	}
+	return nil
 }
 
 // ParamSpec is one trainable tensor of a network.

@@ -78,7 +78,7 @@ func (s *scripted) Eval(b *loader.Batch) (BatchResult, error) {
 		origin := b.Geometry[i].Col(2)
 		res.Logits = append(res.Logits, s.logits(index, origin[0], origin[1])...)
 	}
-	layers.SoftmaxLossCPU(res.Logits, b.N, len(res.Logits)/b.N, b.Labels, 0, res.Loss, res.Rank, nil)
+	layers.SoftmaxLossCPU(res.Logits, b.N, len(res.Logits)/b.N, b.Labels, nil, 0, res.Loss, res.Rank, nil)
 	return res, nil
 }
 

@@ -59,11 +59,24 @@ func (r *reference) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err := checkInside(r.net, b, r.batch, layer); err != nil {
 		return nil, err
 	}
-	r.load(b)
-	for i := range layer {
-		r.forwardLayer(i, b.N, layers.Step{}, false)
+	g := r
+	if r.opt.Precision != layers.FP32 {
+		g = r.inFloat(b.N, true)
 	}
-	return slices.Clone(r.forwardLayer(layer, b.N, layers.Step{}, false)), nil
+	g.load(b)
+	for i := range layer {
+		g.forwardLayer(i, b.N, layers.Step{}, false)
+	}
+	return slices.Clone(g.forwardLayer(layer, b.N, layers.Step{}, false)), nil
+}
+
+// inFloat is the network on the same parameters for n pictures in float32, as
+// looks inside are whatever the executor's precision.
+func (r *reference) inFloat(n int, inference bool) *reference {
+	g := &reference{net: r.net, batch: n, plans: r.plans, specs: r.specs, params: r.params, half: make([][]float32, len(r.specs))}
+	g.opt.Seed, g.opt.Inference = r.opt.Seed, inference
+	g.allocate()
+	return g
 }
 
 // Gradients implements Inspector.
@@ -72,10 +85,8 @@ func (r *reference) Gradients(b *loader.Batch, layer int, dlogits []float32) (y,
 		return nil, nil, err
 	}
 	g := r
-	if r.opt.Inference { // whose activations overwrite each other
-		g = &reference{net: r.net, batch: b.N, plans: r.plans, specs: r.specs, params: r.params}
-		g.opt.Seed = r.opt.Seed
-		g.allocate()
+	if r.opt.Inference || r.opt.Precision != layers.FP32 { // in inference activations overwrite each other
+		g = r.inFloat(b.N, false)
 	}
 	g.load(b)
 	g.forward(b.N, layers.Step{}, false)
@@ -94,6 +105,7 @@ func (r *reference) Gradients(b *loader.Batch, layer int, dlogits []float32) (y,
 type insideKey struct {
 	layer     int
 	gradients bool
+	size      int // of the batch
 }
 
 // inside is a compiled look inside a network, with the buffers that it leaves
@@ -159,7 +171,7 @@ func (d *device) look(key insideKey) (*inside, error) {
 		i.free(d.dev)
 		return nil, fmt.Errorf("look inside layer %q: %w", d.net.Layers[key.layer].Name, err)
 	}
-	words := d.batch * d.plans[key.layer].Out.Pitch()
+	words := key.size * d.plans[key.layer].Out.Pitch()
 	var err error
 	take := func(to *engine.Buffer, name string, words int, place engine.Place) {
 		if err == nil {
@@ -167,11 +179,11 @@ func (d *device) look(key insideKey) (*inside, error) {
 		}
 	}
 	take(&i.y, "output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
-	inFloat := *d.deviceNet // looks are in float32 whatever the executor's precision
+	inFloat := d.forBatches(key.size) // looks are in float32 whatever the executor's precision
 	inFloat.opt.Precision = layers.FP32
 	record := func(r *engine.Recording) { inFloat.recordOutputs(r, key.layer, i.y) }
 	if key.gradients {
-		take(&i.dlogits, "gradient of the logits", d.batch*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)
+		take(&i.dlogits, "gradient of the logits", key.size*d.plans[len(d.plans)-1].Out.Pitch(), engine.HostWrites)
 		take(&i.dy, "gradient of the output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
 		record = func(r *engine.Recording) { inFloat.recordGradients(r, key.layer, i) }
 	}
@@ -204,7 +216,7 @@ func (d *device) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err := checkInside(d.net, b, d.batch, layer); err != nil {
 		return nil, err
 	}
-	i, err := d.look(insideKey{layer: layer})
+	i, err := d.look(insideKey{layer: layer, size: d.size(b.N)})
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +224,7 @@ func (d *device) Outputs(b *loader.Batch, layer int) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.run(s, i.program); err != nil {
+	if err := d.run(s, b.N, i.program); err != nil {
 		return nil, err
 	}
 	return d.download(i.y, b.N, d.plans[layer].Out)
@@ -223,7 +235,7 @@ func (d *device) Gradients(b *loader.Batch, layer int, dlogits []float32) (y, dy
 	if err := checkGradients(d.net, b, d.batch, layer, dlogits); err != nil {
 		return nil, nil, err
 	}
-	i, err := d.look(insideKey{layer: layer, gradients: true})
+	i, err := d.look(insideKey{layer: layer, gradients: true, size: d.size(b.N)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -237,7 +249,7 @@ func (d *device) Gradients(b *loader.Batch, layer int, dlogits []float32) (y, dy
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := d.run(s, i.program); err != nil {
+	if err := d.run(s, b.N, i.program); err != nil {
 		return nil, nil, err
 	}
 	shape := d.plans[layer].Out

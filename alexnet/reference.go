@@ -2,6 +2,7 @@ package alexnet
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"vkalexnet/layers"
@@ -21,6 +22,9 @@ type reference struct {
 	// slots[i] are layer i's tensors, for a whole batch; X of one layer is Y
 	// of the one before.
 	slots []layers.Slots[[]float32]
+	// half are the weights as products read them, rounded to opt.Precision, in the
+	// order of specs; nil for float32 and for what is no product's weight.
+	half [][]float32
 	// gradients of two neighbouring activations, used in turn
 	scratch [2][]float32
 	// params, momentum and grads are in the order of specs; frozen layers have
@@ -30,12 +34,13 @@ type reference struct {
 }
 
 // NewReference makes an executor on the CPU for batches of up to batch
-// pictures. It computes what devices do, slowly, to the same definition.
+// pictures. It computes what devices do, slowly, to the same definition: what they
+// store in opt.Precision is rounded to it here, too, and is otherwise float32.
 func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
 	if batch < 1 {
 		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
 	}
-	if err := opt.SGD.Check(); err != nil {
+	if err := opt.check(net); err != nil {
 		return nil, err
 	}
 	plans, err := net.Plans()
@@ -59,8 +64,33 @@ func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
 			}
 		}
 	}
+	r.half = make([][]float32, len(specs))
+	if opt.Precision != layers.FP32 {
+		for i, s := range specs {
+			if s.Param == 0 {
+				r.half[i] = make([]float32, s.Len())
+			}
+		}
+	}
 	r.allocate()
 	return r, nil
+}
+
+// round rounds what a device stores in 16 bits.
+func (r *reference) round(x []float32) {
+	if p := r.opt.Precision; p != layers.FP32 {
+		for i, v := range x {
+			x[i] = p.Round(v)
+		}
+	}
+}
+
+// roundParam makes the copy of parameter i that products read.
+func (r *reference) roundParam(i int) {
+	if r.half[i] != nil {
+		copy(r.half[i], r.params[i].Data)
+		r.round(r.half[i])
+	}
 }
 
 // zeros makes one tensor for each of the parameters.
@@ -97,7 +127,11 @@ func (r *reference) allocate() {
 	r.first = firstTrained(r.specs)
 	for i, s := range r.specs {
 		slots := &r.slots[s.Layer]
-		slots.Params = append(slots.Params, r.params[i].Data)
+		if r.half[i] != nil {
+			slots.Params = append(slots.Params, r.half[i])
+		} else {
+			slots.Params = append(slots.Params, r.params[i].Data)
+		}
 		if r.grads != nil && r.grads[i].Data != nil {
 			slots.Grads = append(slots.Grads, r.grads[i].Data)
 		}
@@ -112,6 +146,7 @@ func (r *reference) Close() {}
 func (r *reference) load(b *loader.Batch) {
 	x := r.slots[0].X[:b.N*r.net.InputShape().Len()]
 	layers.AugmentCPU(x, b.Pixels, r.net.Input.MeanTerms(), b.N, b.Stored, r.net.Input.Size, b.Geometry[:b.N], b.Colour[:b.N])
+	r.round(x)
 }
 
 // forward runs n loaded pictures through all layers and gives the logits.
@@ -128,6 +163,9 @@ func (r *reference) forwardLayer(i, n int, step layers.Step, train bool) []float
 	s := r.slice(i, n)
 	s.StepValues, s.Train = step, train
 	r.net.Layers[i].Layer.ForwardCPU(&s)
+	if i < len(r.slots)-1 { // logits are float32
+		r.round(s.Y)
+	}
 	return s.Y
 }
 
@@ -147,7 +185,7 @@ func (r *reference) Eval(b *loader.Batch) (BatchResult, error) {
 	r.load(b)
 	res := newResult(b.N)
 	res.Logits = slices.Clone(r.forward(b.N, layers.Step{}, false))
-	layers.SoftmaxLossCPU(res.Logits, b.N, classes, b.Labels[:b.N], 0, res.Loss, res.Rank, nil)
+	layers.SoftmaxLossCPU(res.Logits, b.N, classes, b.Labels[:b.N], nil, 0, res.Loss, res.Rank, nil)
 	return res, nil
 }
 
@@ -173,7 +211,8 @@ func (r *reference) train(n int, labels []int32, step TrainStep) BatchResult {
 	logits := r.forward(n, values, r.opt.Dropout)
 	last := len(r.slots) - 1
 	dy := r.scratch[last%2][:len(logits)]
-	layers.SoftmaxLossCPU(logits, n, r.net.NumClasses(), labels, step.GradScale, res.Loss, res.Rank, dy)
+	layers.SoftmaxLossCPU(logits, n, r.net.NumClasses(), labels, r.opt.ClassWeights, step.GradScale*r.lossScale(step), res.Loss, res.Rank, dy)
+	r.round(dy)
 
 	if !step.Accumulate {
 		for _, g := range r.grads {
@@ -187,23 +226,52 @@ func (r *reference) train(n int, labels []int32, step TrainStep) BatchResult {
 			s.DX = r.scratch[(i+1)%2][:len(s.X)]
 		}
 		r.net.Layers[i].Layer.BackwardCPU(&s)
+		r.round(s.DX)
 		dy = s.DX
 	}
 	if step.Update {
-		r.update(step.LR)
+		res.Overflow = r.update(step)
 	}
 	return res
 }
 
-// update moves all parameters by one step.
-func (r *reference) update(lr float32) {
-	sgd := optim.SGD{LR: lr, Momentum: r.opt.SGD.Momentum, WeightDecay: r.opt.SGD.WeightDecay, Form: r.opt.SGD.Form}
+// lossScale multiplies gradients in fp16, until the update divides by it.
+func (r *reference) lossScale(step TrainStep) float32 {
+	if r.opt.Precision != layers.FP16 {
+		return 1
+	}
+	return step.lossScale()
+}
+
+// update moves all parameters by one step, but for those whose gradients
+// overflowed, and says whether there are any.
+func (r *reference) update(step TrainStep) (overflow bool) {
+	sgd := optim.SGD{LR: step.LR, Momentum: r.opt.SGD.Momentum, WeightDecay: r.opt.SGD.WeightDecay, Form: r.opt.SGD.Form}
+	scale := r.lossScale(step)
 	for i, s := range r.specs {
 		if s.Frozen() {
 			continue
 		}
-		sgd.UpdateCPU(r.params[i].Data, r.momentum[i].Data, r.grads[i].Data, s.LR, s.Decay)
+		w, v, g := r.params[i].Data, r.momentum[i].Data, r.grads[i].Data
+		type stay struct {
+			at   int
+			w, v float32
+		}
+		var bad []stay
+		if r.opt.Precision == layers.FP16 {
+			for j := range g {
+				if g[j] /= scale; math.IsNaN(float64(g[j])) || math.IsInf(float64(g[j]), 0) {
+					bad = append(bad, stay{j, w[j], v[j]})
+				}
+			}
+		}
+		sgd.UpdateCPU(w, v, g, s.LR, s.Decay)
+		for _, b := range bad {
+			w[b.at], v[b.at], overflow = b.w, b.v, true
+		}
+		r.roundParam(i)
 	}
+	return overflow
 }
 
 func (r *reference) Params() ([]weights.Tensor, error) { return copies(r.params), nil }
@@ -233,6 +301,7 @@ func (r *reference) set(dst, src []weights.Tensor) error {
 	}
 	for i, t := range ordered {
 		copy(dst[i].Data, t.Data) // nothing into a frozen layer's momentum
+		r.roundParam(i)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package alexnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,16 @@ type Options struct {
 	// Balanced draws as many pictures of each class in an epoch, however many
 	// there are of it; see loader.Options.
 	Balanced bool
+	// ClassWeights weigh the loss of training, one for each of the network's
+	// classes (nil: all 1). The loss of a step and of an epoch is the weighted
+	// mean, sum(w·loss) / sum(w); that of an evaluation is never weighted.
+	ClassWeights []float32
+	// BestBy is what makes an evaluation the best so far, whose checkpoint is kept
+	// and from which Patience counts: the validation set's "top1" (or ""),
+	// "top5" or "loss".
+	BestBy string
 	// Patience ends the run after that many epochs in a row without a better
-	// validation accuracy (0: never). It does not change the schedule.
+	// evaluation (0: never). It does not change the schedule.
 	Patience int
 	// OnBadImage is "skip" (or "") or "fail".
 	OnBadImage string
@@ -70,17 +79,18 @@ type Options struct {
 
 // ExecOptions are those that the run's executor must be made with.
 func (o Options) ExecOptions() ExecOptions {
-	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices}
+	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, ClassWeights: o.ClassWeights, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices}
 }
 
 // Restore sets the options to what they were when the checkpoint was written:
 // the network with its solver, seed, augmentation, dropout, shuffling, bad
-// pictures and data. Executor, sources and folder stay the caller's.
+// pictures, data, class weights and what the best goes by. Executor, sources and folder stay the caller's.
 func (c *Checkpoint) Restore(o *Options) {
 	o.Resume, o.Net = c, c.Network
 	s := c.State
 	o.Seed, o.Augment, o.Dropout, o.Shuffle = s.Seed, s.Augment, s.Dropout, s.Shuffle
 	o.OnBadImage, o.Data, o.Balanced = s.OnBadImage, s.Data, s.Balanced
+	o.ClassWeights, o.BestBy = s.ClassWeights, s.BestBy
 	o.Precision, o.Choices = s.Precision, s.Choices
 }
 
@@ -115,10 +125,12 @@ type Result struct {
 	Epoch int // epochs completed
 	// Eval is the last evaluation, nil where there was none.
 	Eval *EvalResult
-	// Best is the best validation accuracy (top-1), after BestEpoch epochs; it
-	// counts when that is not 0.
-	Best      float64
-	BestEpoch int
+	// Best is the best value of Options.BestBy, after BestEpoch epochs; it counts
+	// when that is not 0. In words it is called BestName ("top-1") and is BestText
+	// ("97.80 %").
+	Best               float64
+	BestEpoch          int
+	BestName, BestText string
 	// Checkpoint is the path of the last one written.
 	Checkpoint string
 	Bad        int // pictures that could not be read
@@ -156,9 +168,12 @@ func NewTrainer(opt Options) (*Trainer, error) {
 	if err := net.Check(); err != nil {
 		return nil, err
 	}
+	if !slices.Contains(BestMetrics, cmp.Or(opt.BestBy, BestMetrics[0])) {
+		return nil, fmt.Errorf("the best epoch by %q: it must be one of %s", opt.BestBy, strings.Join(BestMetrics, ", "))
+	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
 	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, Decoder: loader.DecoderOf(opt.Train),
+		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, ClassWeights: opt.ClassWeights, BestBy: opt.BestBy, Decoder: loader.DecoderOf(opt.Train),
 		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
@@ -266,6 +281,7 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 	if t.early != nil {
 		t.result.Best, t.result.BestEpoch = t.early.Best, t.early.BestEpoch
 	}
+	t.result.BestName, t.result.BestText = bestText(t.opt.BestBy, t.result.Best)
 	t.result.Bad = len(t.bad)
 	return t.result, err
 }
@@ -279,7 +295,8 @@ func (t *Trainer) run(ctx context.Context) (err error) {
 	t.began = time.Now()
 	for t.state.Epoch < t.net.Solver.Epochs && !t.finished() {
 		if t.stalled() {
-			t.report(Event{Kind: "note", Note: fmt.Sprintf("stopped early: no epoch since %d has been better than top-1 %.2f %%", t.state.BestEpoch, 100*t.state.Best)})
+			name, value := bestText(t.opt.BestBy, t.state.Best)
+			t.report(Event{Kind: "note", Note: fmt.Sprintf("stopped early: no epoch since %d has been better than %s %s", t.state.BestEpoch, name, value)})
 			return nil
 		}
 		if err := t.epoch(ctx); err != nil {
@@ -381,7 +398,7 @@ func (t *Trainer) epoch(ctx context.Context) error {
 // step makes one update.
 func (t *Trainer) step() error {
 	began := time.Now()
-	batches, images, err := t.read()
+	batches, images, weight, err := t.read()
 	if err != nil {
 		return err
 	}
@@ -392,7 +409,7 @@ func (t *Trainer) step() error {
 	sum, scale, overflow := 0.0, float32(t.state.Scale.Factor), false
 	for i, b := range batches {
 		res, err := t.opt.Exec.Train(b, TrainStep{
-			LR: lr, Count: t.state.Forwards, Accumulate: i > 0, Update: i == len(batches)-1, GradScale: 1 / float32(images), LossScale: scale,
+			LR: lr, Count: t.state.Forwards, Accumulate: i > 0, Update: i == len(batches)-1, GradScale: 1 / float32(weight), LossScale: scale,
 		})
 		if err != nil {
 			return fmt.Errorf("step %d: %w; %s", number, err, t.howToGoOn())
@@ -411,9 +428,12 @@ func (t *Trainer) step() error {
 	t.state.Batch += len(batches)
 	t.state.EpochLoss += sum
 	t.state.EpochImages += int64(images)
+	if t.opt.ClassWeights != nil {
+		t.state.EpochWeight += weight
+	}
 	t.steps++
 	took := time.Since(began)
-	m := StepMetrics{Kind: "step", Step: number, Epoch: t.state.Epoch, Loss: sum / float64(images), LR: lr,
+	m := StepMetrics{Kind: "step", Step: number, Epoch: t.state.Epoch, Loss: sum / weight, LR: lr,
 		ImagesPerSecond: float64(images) / took.Seconds(), DataWait: waited.Seconds() / took.Seconds(), LossScale: scale, Overflow: overflow}
 	if err := t.metrics.write(m); err != nil {
 		return err
@@ -423,16 +443,21 @@ func (t *Trainer) step() error {
 	return nil
 }
 
-// read collects the batches of one step and counts their labelled pictures.
-func (t *Trainer) read() (batches []*loader.Batch, images int, err error) {
+// read collects the batches of one step, counts their labelled pictures and adds
+// up the weights of those pictures' classes.
+func (t *Trainer) read() (batches []*loader.Batch, images int, weight float64, err error) {
 	for range min(t.net.Solver.GradAccumSteps, t.batches-t.state.Batch) {
 		b, err := t.feed.next()
 		if err != nil {
-			return nil, 0, fmt.Errorf("step %d: %w; %s", t.state.Step+1, err, t.howToGoOn())
+			return nil, 0, 0, fmt.Errorf("step %d: %w; %s", t.state.Step+1, err, t.howToGoOn())
 		}
 		for _, l := range b.Labels[:b.N] {
-			if l >= 0 {
-				images++
+			if l < 0 {
+				continue
+			}
+			images++
+			if t.opt.ClassWeights != nil {
+				weight += float64(t.opt.ClassWeights[l])
 			}
 		}
 		for _, bad := range b.Bad {
@@ -444,9 +469,12 @@ func (t *Trainer) read() (batches []*loader.Batch, images int, err error) {
 		batches = append(batches, b)
 	}
 	if images == 0 {
-		return nil, 0, fmt.Errorf("step %d: none of its pictures has a label", t.state.Step+1)
+		return nil, 0, 0, fmt.Errorf("step %d: none of its pictures has a label", t.state.Step+1)
 	}
-	return batches, images, nil
+	if t.opt.ClassWeights == nil {
+		weight = float64(images)
+	}
+	return batches, images, weight, nil
 }
 
 // endEpoch evaluates, and writes what there is to write.
@@ -455,7 +483,7 @@ func (t *Trainer) endEpoch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loss := t.state.EpochLoss / float64(t.state.EpochImages)
+	loss := t.state.trainLoss()
 	if err := t.logEpoch(loss, eval); err != nil {
 		return err
 	}
@@ -465,9 +493,9 @@ func (t *Trainer) endEpoch(ctx context.Context) error {
 		t.schedule.Observe(loss)
 	}
 	t.state.Schedule = t.schedule.State()
-	t.state.Epoch, t.state.Batch, t.state.EpochLoss, t.state.EpochImages = t.state.Epoch+1, 0, 0, 0
+	t.state.Epoch, t.state.Batch, t.state.EpochLoss, t.state.EpochImages, t.state.EpochWeight = t.state.Epoch+1, 0, 0, 0, 0
 	if eval != nil && t.better(eval) {
-		t.state.Best, t.state.BestEpoch = eval.Top1, t.state.Epoch
+		t.state.Best, t.state.BestEpoch = bestValue(t.opt.BestBy, eval), t.state.Epoch
 		if err := t.checkpoint(BestCheckpoint, t.state); err != nil {
 			return err
 		}
@@ -486,21 +514,50 @@ func (t *Trainer) stopEarly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.logEpoch(t.state.EpochLoss/float64(t.state.EpochImages), eval); err != nil {
+	if err := t.logEpoch(t.state.trainLoss(), eval); err != nil {
 		return err
 	}
 	if eval == nil || !t.better(eval) {
 		return nil
 	}
 	state := t.state
-	state.Best, state.BestEpoch = eval.Top1, t.state.Epoch+1
+	state.Best, state.BestEpoch = bestValue(t.opt.BestBy, eval), t.state.Epoch+1
 	t.early = &state
 	return t.checkpoint(BestCheckpoint, state)
 }
 
+// BestMetrics are the choices of Options.BestBy, the usual one first.
+var BestMetrics = []string{"top1", "top5", "loss"}
+
+// bestValue is what an evaluation's rank among the others depends on.
+func bestValue(by string, eval *EvalResult) float64 {
+	switch by {
+	case "top5":
+		return eval.Top5
+	case "loss":
+		return eval.Loss
+	}
+	return eval.Top1
+}
+
+// bestText is how such a value is called and written.
+func bestText(by string, value float64) (name, text string) {
+	switch by {
+	case "top5":
+		return "top-5", fmt.Sprintf("%.2f %%", 100*value)
+	case "loss":
+		return "loss", fmt.Sprintf("%.4f", value)
+	}
+	return "top-1", fmt.Sprintf("%.2f %%", 100*value)
+}
+
 // better says whether an evaluation is the best so far.
 func (t *Trainer) better(eval *EvalResult) bool {
-	return t.state.BestEpoch == 0 || eval.Top1 > t.state.Best
+	v := bestValue(t.opt.BestBy, eval)
+	if t.opt.BestBy == "loss" {
+		return t.state.BestEpoch == 0 || v < t.state.Best
+	}
+	return t.state.BestEpoch == 0 || v > t.state.Best
 }
 
 // evaluate measures the network; without a validation set it gives nil.

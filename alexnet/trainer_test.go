@@ -123,6 +123,9 @@ var variants = map[string]func(*Options){
 		s.Scheduler, s.LRPatience, s.LR, s.Form = "plateau", 0, 0.2, "pytorch"
 	},
 	"bad pictures": func(o *Options) { o.Train.(*picturesOf).bad = map[int]bool{3: true, 4: true, 9: true} },
+	"class weights": func(o *Options) {
+		o.ClassWeights, o.BestBy, o.Net.Solver.GradAccumSteps = []float32{0.5, 3, 1}, "loss", 2
+	},
 	"no validation": func(o *Options) {
 		o.Val = nil
 		o.Net.Solver.LRWarmupEpochs = 1.5
@@ -146,6 +149,83 @@ func TestAResumedRunIsTheOneThatNeverStopped(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClassWeightsMakeAWeightedMean compares a run's numbers with PyTorch's
+// definition, sum(w[y]·loss) / sum(w[y]), over accumulated batches, too.
+func TestClassWeightsMakeAWeightedMean(t *testing.T) {
+	weights := []float32{0.5, 3, 1.25}
+	var scales, losses, sums []float64 // of batches
+	opt := tinyRun(t, func(o *Options) {
+		o.ClassWeights, o.Net.Solver.GradAccumSteps = weights, 2
+		o.Augment, o.Shuffle, o.Workers = false, false, 1
+	})
+	opt.Exec.(*hooked).train = func(s TrainStep, res *BatchResult) error {
+		sum, loss := 0.0, 0.0
+		for i, l := range res.Loss {
+			loss += float64(l)
+			sum += float64(weights[(len(losses)%5*4+i)%3]) // in the order of the pictures: see pictures
+		}
+		scales, losses, sums = append(scales, float64(s.GradScale)), append(losses, loss), append(sums, sum)
+		return nil
+	}
+	run(t, opt)
+	lines := metricsOf(t, opt.OutputDir)
+	require.InEpsilon(t, (losses[0]+losses[1])/(sums[0]+sums[1]), lines[0]["loss"], 1e-12)
+	require.InEpsilon(t, 1/(sums[0]+sums[1]), scales[1], 1e-6)
+	require.InEpsilon(t, losses[4]/sums[4], lines[2]["loss"], 1e-12)
+	total := func(v []float64) (t float64) {
+		for _, x := range v[:5] {
+			t += x
+		}
+		return t
+	}
+	require.InEpsilon(t, total(losses)/total(sums), lines[3]["train_loss"], 1e-12)
+	final, err := Evaluate(t.Context(), opt.Exec, opt.Net, opt.Val, EvalOptions{Batch: 4})
+	require.NoError(t, err)
+	require.Equal(t, final.Loss, lines[len(lines)-1]["val_loss"], "an evaluation is not weighted")
+
+	for text, w := range map[string][]float32{"2 class weights for the 3 classes": {1, 2}, "the weight of green is 0": {1, 0, 1}, "is NaN": {1, 1, float32(math.NaN())}} {
+		bad := *opt.Net
+		bad.Classes = opt.Train.Classes()
+		_, err := NewReference(&bad, 4, ExecOptions{ClassWeights: w})
+		require.ErrorContains(t, err, text)
+	}
+	c, err := ReadCheckpoint(opt.OutputDir)
+	require.NoError(t, err)
+	require.Equal(t, weights, c.State.ClassWeights)
+	c.State.ClassWeights = nil
+	require.ErrorContains(t, c.differences(c.Network, TrainState{Images: 22, Seed: 11, Shuffle: false, ClassWeights: weights}), "the class weights was [], now [0.5 3 1.25]")
+}
+
+// TestTheBestEpoch finds the epoch whose checkpoint is kept by each metric.
+func TestTheBestEpoch(t *testing.T) {
+	for _, by := range []string{"", "top1", "top5", "loss"} {
+		var evals []*EvalResult
+		opt := tinyRun(t, func(o *Options) { o.BestBy, o.Net.Solver.Epochs, o.Net.Solver.LR = by, 5, 0.3 })
+		opt.Progress = func(e Event) {
+			if e.Kind == "epoch" {
+				evals = append(evals, e.Eval)
+			}
+		}
+		r := run(t, opt)
+		best := 0
+		for i, e := range evals {
+			b := evals[best]
+			if by == "loss" && e.Loss < b.Loss || by == "top5" && e.Top5 > b.Top5 || by != "loss" && by != "top5" && e.Top1 > b.Top1 {
+				best = i
+			}
+		}
+		require.Equal(t, best+1, r.BestEpoch, by)
+		require.Equal(t, bestValue(by, evals[best]), r.Best, by)
+		c, err := ReadCheckpoint(filepath.Join(opt.OutputDir, BestCheckpoint))
+		require.NoError(t, err)
+		require.Equal(t, best+1, c.State.Epoch, by)
+		require.Equal(t, by, c.State.BestBy)
+	}
+	opt := tinyRun(t, func(o *Options) { o.BestBy = "top3" })
+	_, err := NewTrainer(opt)
+	require.ErrorContains(t, err, `the best epoch by "top3": it must be one of top1, top5, loss`)
 }
 
 func TestInterruptedTwiceAndInEvaluation(t *testing.T) {

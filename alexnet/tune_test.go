@@ -2,6 +2,7 @@ package alexnet
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,10 +16,15 @@ import (
 // be built for, and each product has some beside the safe one.
 func TestCandidates(t *testing.T) {
 	gpu := engine.Info{Type: engine.Discrete, Limits: engine.Limits{StorageRange: 1<<32 - 1, Shared: 48 << 10, Invocations: 1024, GroupCount: 65535}}
-	for _, model := range []string{"alexnet", "alexnet-owt", "alexnet-cifar"} {
-		net, err := Load(model)
+	sizes := []engine.MatrixSize{{M: 16, N: 16, K: 16}, {M: 16, N: 8, K: 16}, {M: 16, N: 8, K: 8}}
+	gpu.Features = engine.Features{SubgroupSize: 32, Matrices: sizes, MatricesBF16: sizes}
+	for _, c := range []struct {
+		model     string
+		precision layers.Precision
+	}{{"alexnet", layers.FP32}, {"alexnet", layers.FP16}, {"alexnet", layers.BF16}, {"alexnet-owt", layers.FP32}, {"alexnet-cifar", layers.FP16}} {
+		net, err := Load(c.model)
 		require.NoError(t, err)
-		n, err := newDeviceNet(gpu, net, 128, ExecOptions{}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		n, err := newDeviceNet(gpu, net, 128, ExecOptions{Precision: c.precision}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
 			return engine.PlannedBuffer(name, words), nil
 		})
 		require.NoError(t, err)
@@ -27,9 +33,12 @@ func TestCandidates(t *testing.T) {
 		for _, p := range products {
 			candidates := p.Candidates(&gpu)
 			require.Greater(t, len(candidates), 2, p.String())
-			for _, c := range candidates {
-				require.True(t, c.Sound(), "%s: %+v", p, c)
-				require.True(t, c.Fits(&gpu), "%s: %+v", p, c)
+			matrices := slices.ContainsFunc(candidates, func(t layers.Tuning) bool { return t.MatrixM > 0 })
+			require.Equal(t, c.precision != layers.FP32, matrices, p.String())
+			for _, candidate := range candidates {
+				require.True(t, candidate.Sound(), "%s: %+v", p, candidate)
+				require.True(t, candidate.Fits(&gpu), "%s: %+v", p, candidate)
+				require.Equal(t, candidate.MatrixM > 0 && c.precision == layers.BF16, candidate.BF16, "%s: %+v", p, candidate)
 			}
 		}
 	}

@@ -350,9 +350,13 @@ func (v *verifier) loss(logits []float32, classes int) error {
 	for i := range labels {
 		labels[i] = int32(i % classes)
 	}
+	weights := make([]float32, classes) // of the classes; powers of two would hide their rounding
+	for i := range weights {
+		weights[i] = 0.3 + 0.2*float32(i%5)
+	}
 	loss, gradient := make([]float32, v.batch), make([]float32, len(logits))
 	rank := make([]int32, v.batch)
-	layers.SoftmaxLossCPU(logits, v.batch, classes, labels, 0.5, loss, rank, gradient)
+	layers.SoftmaxLossCPU(logits, v.batch, classes, labels, weights, 0.5, loss, rank, gradient)
 	shape := layers.Shape{C: classes, H: 1, W: 1}
 	packed := make([]float32, v.batch*shape.Pitch())
 	layers.PackExamples(packed, logits, v.batch, shape)
@@ -361,6 +365,10 @@ func (v *verifier) loss(logits []float32, classes int) error {
 		return err
 	}
 	label, err := buffer(v, "labels", v.batch, labels)
+	if err != nil {
+		return err
+	}
+	weight, err := buffer(v, "class weights", classes, weights)
 	if err != nil {
 		return err
 	}
@@ -375,7 +383,7 @@ func (v *verifier) loss(logits []float32, classes int) error {
 		}
 	}
 	if err := v.run(func(r *engine.Recording) {
-		layers.SoftmaxLoss(r, x, label, out[0], out[1], out[2], step, v.batch, classes, v.precision)
+		layers.SoftmaxLoss(r, x, label, weight, out[0], out[1], out[2], step, v.batch, classes, v.precision)
 	}); err != nil {
 		return err
 	}

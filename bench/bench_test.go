@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -90,6 +91,51 @@ func TestSampling(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
+// A device whose clock rises for a second: samples begin when it is steady.
+func TestWarmingUpByTime(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		ramp              time.Duration // until then a run takes from 3 down to 1 times 10 ms
+		warm, most, begun time.Duration // when the first sample may begin at the earliest
+		slow              bool          // the first sample is still slow
+	}{
+		{"no ramp", 0, 500 * time.Millisecond, time.Minute, 500 * time.Millisecond, false},
+		{"a short ramp", 300 * time.Millisecond, 500 * time.Millisecond, time.Minute, 500 * time.Millisecond, false},
+		{"a ramp longer than the time", time.Second, 500 * time.Millisecond, time.Minute, time.Second, false},
+		{"no time for it", 4 * time.Second, 500 * time.Millisecond, 2 * time.Second, time.Second, true},
+		{"a software device", time.Second, 0, time.Minute, 0, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var begun []time.Duration
+				once := func() (time.Duration, error) {
+					at := time.Since(start)
+					begun = append(begun, at)
+					took := 10 * time.Millisecond
+					if at < c.ramp {
+						took += time.Duration(float64(20*time.Millisecond) * (1 - float64(at)/float64(c.ramp)))
+					}
+					time.Sleep(took)
+					return took, nil
+				}
+				samples, err := Sampling{Repeat: 10, Warmup: 2, WarmTime: c.warm, MaxTime: c.most}.Sample(t.Context(), once)
+				require.NoError(t, err)
+				require.Len(t, samples, 10)
+				first := begun[len(begun)-10]
+				assert.GreaterOrEqual(t, first, c.begun)
+				assert.LessOrEqual(t, first, c.begun+c.begun/2+100*time.Millisecond, "no longer than it takes")
+				if c.slow {
+					assert.Greater(t, samples[0], 0.011)
+				} else {
+					assert.InDelta(t, 0.010, samples[0], 1e-9)
+					assert.False(t, NewStats(samples).Drifts())
+				}
+			})
+		})
+	}
+}
+
 // sampled is a result of one device.
 func sampled(device, variant string, batch int, samples ...float64) Result {
 	return Result{Device: device, Mode: Infer, Model: "alexnet", Batch: batch, Test: Infer, Variant: variant, Images: float64(batch), FLOPs: 1e9 * float64(batch),
@@ -161,9 +207,11 @@ func TestCompareReports(t *testing.T) {
 		sampled("GPU", "", 7, 3, 3, 3, 3, 3),           // none
 		{Device: "GPU", Mode: Infer, Model: "alexnet", Batch: 512, Test: Infer, NA: "out of memory"},
 	}}
-	rows, unmatched := CompareReports(before, after)
+	c := CompareReports(before, after, false)
+	rows := c.Rows
 	require.Len(t, rows, 2)
-	assert.Equal(t, 2, unmatched)
+	assert.Equal(t, 2, c.Unmatched)
+	assert.Zero(t, c.Hidden)
 	assert.Equal(t, Slower, rows[0].Verdict)
 	assert.Equal(t, "GPU", rows[0].A.Device)
 	assert.Equal(t, Faster, rows[1].Verdict)
@@ -176,6 +224,57 @@ func TestCompareReports(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, WriteComparison(&b, rows))
 	assert.Contains(t, b.String(), "0.833× as fast")
+}
+
+// Beside another program, whose ways of doing a test have other names.
+func TestCompareReportsOfSeveralVariants(t *testing.T) {
+	five := func(v float64) []float64 { return []float64{v, v, v, v, v} }
+	ours := &Report{Results: []Result{
+		sampled("GPU", "", 128, five(6)...), sampled("GPU", "resident", 128, five(5)...),
+		sampled("GPU", "fp16", 128, five(4)...), sampled("GPU", "fp16, resident", 128, five(2)...),
+		sampled("GPU", "bf16, resident", 128, five(3)...),
+	}}
+	ours.Results[4].Variant, ours.Results[4].Precision = "resident", "bf16" // said outright
+	failed := sampled("GPU", "PyTorch amp bf16 graph", 128)
+	failed.NA = "out of memory"
+	theirs := &Report{Results: []Result{
+		sampled("GPU", "PyTorch fp32 eager", 128, five(10)...), sampled("GPU", "PyTorch fp32 graph", 128, five(9)...), sampled("GPU", "PyTorch tf32 eager", 128, five(1)...),
+		sampled("GPU", "PyTorch amp fp16 eager", 128, five(3)...), sampled("GPU", "PyTorch amp fp16 graph", 128, five(3.5)...),
+		sampled("GPU", "PyTorch amp bf16 eager", 128, five(6)...), failed,
+	}}
+	type row struct{ a, b, verdict string }
+	of := func(c Comparisons) (rows []row) {
+		for _, r := range c.Rows {
+			rows = append(rows, row{r.A.Variant + "/" + r.A.precision(), r.B.Variant, r.Verdict})
+		}
+		return rows
+	}
+	c := CompareReports(ours, theirs, false)
+	assert.Equal(t, []row{
+		{"/fp32", "PyTorch fp32 graph", Slower}, {"resident/fp32", "PyTorch fp32 graph", Slower},
+		{"fp16/fp16", "PyTorch amp fp16 eager", Faster}, {"fp16, resident/fp16", "PyTorch amp fp16 eager", Slower},
+		{"resident/bf16", "PyTorch amp bf16 eager", Slower},
+	}, of(c))
+	assert.Equal(t, 1, c.Unmatched, "TF32")
+	assert.Equal(t, 2, c.Hidden)
+	require.Error(t, CheckSlower(c.Rows, 0.05))
+
+	// The other way round, each of theirs meets the fastest of ours.
+	c = CompareReports(theirs, ours, false)
+	assert.Contains(t, of(c), row{"PyTorch amp fp16 graph/fp16", "fp16, resident", Faster})
+	assert.Contains(t, of(c), row{"PyTorch amp bf16 graph/bf16", "resident", CannotTell})
+
+	// The same ways are compared with each other, however fast another one is.
+	c = CompareReports(ours, ours, false)
+	require.Len(t, c.Rows, 5)
+	for _, r := range c.Rows {
+		assert.Same(t, r.A, r.B)
+	}
+	assert.Zero(t, c.Hidden+c.Unmatched)
+
+	c = CompareReports(ours, theirs, true)
+	assert.Len(t, c.Rows, 5*7)
+	assert.Zero(t, c.Hidden+c.Unmatched)
 }
 
 func TestTables(t *testing.T) {

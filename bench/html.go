@@ -38,7 +38,7 @@ func WriteHTML(w io.Writer, reports []*Report) error {
 	}{Title: "Benchmark results"}
 	data.Figures = append(sideBySide(reports), layerFigures(reports)...)
 	for i, rep := range reports {
-		h := htmlReport{Name: reportName(reports, i), About: rep.about()}
+		h := htmlReport{Name: reportTitle(reports, i), About: rep.about()}
 		for _, group := range rep.groups() {
 			t := resultTable(group)
 			h.Tables = append(h.Tables, htmlTable{groupTitle(group[0]), t.rows[0], t.rows[1:]})
@@ -54,6 +54,15 @@ func reportName(reports []*Report, i int) string {
 		return ""
 	}
 	return fmt.Sprintf("%c", 'A'+i%26)
+}
+
+// reportTitle heads a report's tables: its letter and its name.
+func reportTitle(reports []*Report, i int) string {
+	letter, name := reportName(reports, i), reports[i].Name
+	if letter == "" || name == "" {
+		return letter + name
+	}
+	return letter + ": " + name
 }
 
 // seriesName names a device in a figure of several reports.

@@ -23,6 +23,8 @@ type Report struct {
 	Results     []Result      `json:"results"`
 	// Warnings are what a reader has to know to believe the figures.
 	Warnings []string `json:"warnings,omitempty"`
+	// Name tells reports on one page apart, beside a letter; it may be empty.
+	Name string `json:"-"`
 }
 
 // The modes of a benchmark.
@@ -48,6 +50,8 @@ type Result struct {
 	// Variant says how the same test was done where there is more than one way:
 	// "fp32 eager".
 	Variant string `json:"variant,omitempty"`
+	// Precision is fp32, tf32, fp16 or bf16; where it is empty, Variant may say.
+	Precision string `json:"precision,omitempty"`
 	// Layer and Pass are the parts of a Test of mode layers.
 	Layer string `json:"layer,omitempty"`
 	Pass  string `json:"pass,omitempty"`
@@ -171,10 +175,12 @@ func share(rate func() (float64, bool), peak float64) (float64, bool) {
 }
 
 // Where names the device with what must be said of it.
-func (r *Result) Where() string {
+func (r *Result) Where() string { return r.where(r.Variant) }
+
+func (r *Result) where(variant string) string {
 	name := r.Device
-	if r.Variant != "" {
-		name += ", " + r.Variant
+	if variant != "" {
+		name += ", " + variant
 	}
 	if r.Software {
 		name += " (software)"

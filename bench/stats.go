@@ -138,24 +138,25 @@ func Compare(a, b []float64) Ratio {
 // Sampling says how often to measure.
 type Sampling struct {
 	Repeat, Warmup int
-	// MaxTime ends a test early: warming up takes at most a quarter of it, and
-	// after it no sample is begun once there are three.
+	// WarmTime is for devices whose clock rises under load: warming up lasts at
+	// least as long, however many runs that are, and goes on while runs become faster.
+	WarmTime time.Duration
+	// MaxTime ends a test early: warming up takes at most half of it, and after it
+	// no sample is begun once there are three.
 	MaxTime time.Duration
 }
+
+// steadyShare is the part of a run's time by which it may still become shorter
+// from one half of WarmTime to the next when warming up ends.
+const steadyShare = 0.02
 
 // Sample calls once as often as s says and gives the times in seconds that it
 // returns.
 func (s Sampling) Sample(ctx context.Context, once func() (time.Duration, error)) ([]float64, error) {
-	start := time.Now()
-	for i := 0; i < s.Warmup && (i == 0 || time.Since(start) < s.MaxTime/4); i++ {
-		if _, err := once(); err != nil {
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	if err := s.warm(ctx, once); err != nil {
+		return nil, err
 	}
-	start = time.Now()
+	start := time.Now()
 	var samples []float64
 	for i := 0; i < s.Repeat && (i < 3 || time.Since(start) < s.MaxTime); i++ {
 		d, err := once()
@@ -169,4 +170,30 @@ func (s Sampling) Sample(ctx context.Context, once func() (time.Duration, error)
 		samples = append(samples, max(d, time.Nanosecond).Seconds())
 	}
 	return samples, nil
+}
+
+// warm calls once until the samples that follow can be believed.
+func (s Sampling) warm(ctx context.Context, once func() (time.Duration, error)) error {
+	start := time.Now()
+	begun, window, before := start, []float64(nil), 0.0 // the half of WarmTime under way, and the median of the one before
+	steady := s.WarmTime <= 0
+	for i := 0; i < s.Warmup || !steady; i++ {
+		if i > 0 && time.Since(start) >= s.MaxTime/2 {
+			return nil
+		}
+		d, err := once()
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		window = append(window, d.Seconds())
+		if now := time.Now(); !steady && now.Sub(begun) >= s.WarmTime/2 {
+			m := median(window)
+			steady = before > 0 && m > (1-steadyShare)*before
+			begun, window, before = now, window[:0], m
+		}
+	}
+	return nil
 }

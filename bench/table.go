@@ -129,6 +129,9 @@ const (
 // groupTitle heads a group of results that share a table.
 func groupTitle(r *Result) string {
 	t := r.Where() + ": " + r.Mode
+	if r.Mode == Infer || r.Mode == Train { // the table has a column for the variants
+		t = r.where("") + ": " + r.Mode
+	}
 	if r.Model != "" {
 		t += ", " + r.Model
 	}
@@ -160,7 +163,7 @@ func (rep *Report) groups() [][]*Result {
 func resultTable(group []*Result) *table {
 	switch group[0].Mode {
 	case Layers:
-		t := newTable("layer", "pass", "ms", "spread", "share of all", "GFLOP/s", "of peak", "GB/s at least", "of peak")
+		t := newTable("layer", "pass", "ms", "spread", "share of all", "GFLOP/s", "of fp32 peak", "GB/s at least", "of peak")
 		total := 0.0
 		for _, r := range group {
 			if r.Layer != "" && r.Stats != nil {
@@ -204,7 +207,7 @@ func resultTable(group []*Result) *table {
 		}
 		return t
 	default:
-		t := newTable("batch", "images/s", "ms", "spread", "GFLOP/s", "of peak", "ms/image", "memory/image", "drift", "samples", "checked")
+		t := newTable("batch", "how", "images/s", "ms", "spread", "GFLOP/s", "of fp32 peak", "ms/image", "memory/image", "drift", "samples", "checked")
 		for _, r := range group {
 			checked, perImage := na("not compared"), ""
 			if r.Checked != nil {
@@ -219,11 +222,38 @@ func resultTable(group []*Result) *table {
 			if r.Memory > 0 && r.Batch > 0 {
 				memory = digits(float64(r.Memory)/float64(r.Batch)/(1<<20)) + " MiB"
 			}
-			t.row(fmt.Sprint(r.Batch), r.quantity(r.ImageRate, 1, "no images"), r.milliseconds(), r.spread(),
+			t.row(fmt.Sprint(r.Batch), r.how(), r.quantity(r.ImageRate, 1, "no images"), r.milliseconds(), r.spread(),
 				r.quantity(r.FLOPRate, 1e9, noProducts), r.percent(r.FLOPShare, r.FLOPs), perImage, memory, r.drift(), r.samples(), checked)
 		}
 		return t
 	}
+}
+
+// how names the way in which a batch was computed: its precision, and what Variant
+// says beside it.
+func (r *Result) how() string {
+	if slices.Contains(strings.FieldsFunc(r.Variant, betweenWords), r.precision()) {
+		return r.Variant
+	}
+	return strings.TrimSuffix(r.precision()+", "+r.Variant, ", ")
+}
+
+// WriteMarkdown writes the tables of several reports.
+func WriteMarkdown(w io.Writer, reports []*Report) error {
+	for i, rep := range reports {
+		if name := reportTitle(reports, i); name != "" {
+			if _, err := fmt.Fprintf(w, "## %s\n\n", name); err != nil {
+				return err
+			}
+		}
+		if err := rep.WriteMarkdown(w); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // WriteMarkdown writes the environment and a table for each device, mode and model.

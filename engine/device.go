@@ -63,14 +63,18 @@ func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 		extensions = append(extensions, extExecutableProperties+"\x00")
 		features = C.shim_executable_features()
 	}
-	matrices := len(info.Features.Matrices) > 0
+	bfloat16 := len(info.Features.MatricesBF16) > 0
+	matrices := len(info.Features.Matrices) > 0 || bfloat16
 	if matrices {
 		for _, name := range matrixExtensions {
 			extensions = append(extensions, name+"\x00")
 		}
 	}
+	if bfloat16 {
+		extensions = append(extensions, extBFloat16+"\x00")
+	}
 	if info.Features.Int64 || matrices {
-		if features = C.shim_features(features, cbool(info.Features.Int64), cbool(matrices)); features == nil {
+		if features = C.shim_features(features, cbool(info.Features.Int64), cbool(matrices), cbool(bfloat16)); features == nil {
 			return nil, fmt.Errorf("open %s: %w", info.Name, ErrOutOfMemory)
 		}
 		defer C.free(features)

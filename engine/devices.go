@@ -75,6 +75,8 @@ type Features struct {
 	// Matrices are the fp16 matrices that a subgroup multiplies into float32 sums
 	// (VK_KHR_cooperative_matrix); none where the device cannot.
 	Matrices []MatrixSize `json:"matrices,omitempty"`
+	// MatricesBF16 are those of bf16 (VK_KHR_shader_bfloat16).
+	MatricesBF16 []MatrixSize `json:"matrices_bf16,omitempty"`
 }
 
 // MatrixSize is a product of cooperative matrices: M × K by K × N.
@@ -87,20 +89,29 @@ type MatrixSize struct {
 // matrixExtensions are what kernels with cooperative matrices need.
 var matrixExtensions = []string{extCooperativeMatrix, extMemoryModel, extFloat16Int8, extSubgroupSizeControl}
 
-// matrices are the sizes that a device with those extensions lists. Its function
-// may be called only there: with several drivers the loader knows it when one has it.
-func (i *Info) matrices(inst vk.Instance) (sizes []MatrixSize) {
+// matrices are the sizes that a device with those extensions lists, of fp16 and
+// of bf16. Its function may be called only there: with several drivers the loader
+// knows it when one has it.
+func (i *Info) matrices(inst vk.Instance) (fp16, bf16 []MatrixSize) {
 	for _, name := range matrixExtensions {
 		if !i.extensions[name] {
-			return nil
+			return nil, nil
 		}
 	}
-	var found [32]C.shim_matrix
-	n := C.shim_matrices(library.get, C.shim_handle(unsafe.Pointer(inst)), C.shim_handle(unsafe.Pointer(i.physical)), &found[0], C.uint32_t(len(found)))
-	for _, f := range found[:n] {
-		sizes = append(sizes, MatrixSize{uint32(f.m), uint32(f.n), uint32(f.k)})
+	instance, physical := C.shim_handle(unsafe.Pointer(inst)), C.shim_handle(unsafe.Pointer(i.physical))
+	list := func(component C.uint32_t) (sizes []MatrixSize) {
+		var found [32]C.shim_matrix
+		n := C.shim_matrices(library.get, instance, physical, component, &found[0], C.uint32_t(len(found)))
+		for _, f := range found[:n] {
+			sizes = append(sizes, MatrixSize{uint32(f.m), uint32(f.n), uint32(f.k)})
+		}
+		return sizes
 	}
-	return sizes
+	fp16 = list(C.shim_component_fp16)
+	if i.extensions[extBFloat16] && C.shim_bfloat16_matrices(library.get, instance, physical) != 0 {
+		bf16 = list(C.shim_component_bf16)
+	}
+	return fp16, bf16
 }
 
 type queueFamily struct {
@@ -234,7 +245,7 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 	info.Features.Int64 = more.int64 != 0
 	info.Features.Float16, info.Features.Int8, info.Features.Storage16 = more.fp16 != 0, more.int8 != 0, more.storage16 != 0
 	if info.Features.Float16 {
-		info.Features.Matrices = info.matrices(inst)
+		info.Features.Matrices, info.Features.MatricesBF16 = info.matrices(inst)
 	}
 	if more.max_allocation > 0 {
 		info.Limits.Allocation = uint64(more.max_allocation)

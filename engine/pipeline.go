@@ -68,7 +68,10 @@ func (m *module) create(d *Device, k *kernel) error {
 	if m.link, err = k.link(words); err != nil {
 		return err
 	}
-	if m.link.matrices() && len(d.Features.Matrices) == 0 {
+	if m.link.matricesBF16() && len(d.Features.MatricesBF16) == 0 {
+		return fmt.Errorf("kernel %s: needs cooperative matrices of bf16 (%s and %s), which %s does not offer", k.name, extCooperativeMatrix, extBFloat16, d.Name)
+	}
+	if m.link.matrices() && !m.link.matricesBF16() && len(d.Features.Matrices) == 0 {
 		return fmt.Errorf("kernel %s: needs cooperative matrices of fp16 (%s), which %s does not offer", k.name, extCooperativeMatrix, d.Name)
 	}
 	if m.link.pushBytes > int(d.Limits.PushConstants) {

@@ -155,7 +155,7 @@ void shim_properties2(void *get, shim_handle instance, shim_handle physical, shi
 
 typedef struct { uint32_t type; void *next; uint32_t m, n, k, a, b, c, result, saturating, scope; } VkCooperativeMatrixProperties_;
 
-uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, shim_matrix *out, uint32_t most) {
+uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, uint32_t component, shim_matrix *out, uint32_t most) {
 	int32_t(VKAPI * f)(shim_handle, uint32_t *, VkCooperativeMatrixProperties_ *) = (void *)load(get, instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
 	uint32_t n = 0, found = 0;
 	if (!f || f(physical, &n, NULL) < 0 || n == 0) return 0;
@@ -164,12 +164,23 @@ uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, sh
 	for (uint32_t i = 0; i < n; i++) p[i].type = 1000506001;
 	if (f(physical, &n, p) >= 0) {
 		for (uint32_t i = 0; i < n && found < most; i++) {
-			// VK_COMPONENT_TYPE_FLOAT16_KHR is 0, FLOAT32 1; VK_SCOPE_SUBGROUP_KHR 3.
-			if (p[i].a == 0 && p[i].b == 0 && p[i].c == 1 && p[i].result == 1 && p[i].scope == 3) out[found++] = (shim_matrix){p[i].m, p[i].n, p[i].k};
+			// VK_COMPONENT_TYPE_FLOAT32_KHR is 1, VK_SCOPE_SUBGROUP_KHR 3.
+			if (p[i].a == component && p[i].b == component && p[i].c == 1 && p[i].result == 1 && p[i].scope == 3) out[found++] = (shim_matrix){p[i].m, p[i].n, p[i].k};
 		}
 	}
 	free(p);
 	return found;
+}
+
+typedef struct { uint32_t type; void *next; uint32_t scalar, dot, matrix; } bfloat16_features;
+
+int shim_bfloat16_matrices(void *get, shim_handle instance, shim_handle physical) {
+	void(VKAPI * feats)(shim_handle, void *) = (void *)load(get, instance, "vkGetPhysicalDeviceFeatures2");
+	if (!feats) return 0;
+	bfloat16_features b = {1000141000, NULL};
+	features2 f = {1000059000, &b};
+	feats(physical, &f);
+	return b.scalar && b.matrix;
 }
 
 // ---- device level ----
@@ -215,13 +226,14 @@ typedef struct { uint32_t type; void *next; uint32_t matrix, robust; } matrix_fe
 typedef struct { uint32_t type; void *next; uint32_t model, device_scope, chains; } memory_model_features;
 typedef struct { uint32_t type; void *next; uint32_t control, full; } size_control_features;
 
-void *shim_features(void *next, int int64, int matrices) {
+void *shim_features(void *next, int int64, int matrices, int bfloat16) {
 	struct {
 		features2 f;
 		matrix_features matrix;
 		memory_model_features model;
 		float16_int8 half;
 		size_control_features size;
+		bfloat16_features bfloat16;
 	} *w = calloc(1, sizeof *w);
 	if (!w) return NULL;
 	w->f = (features2){1000059000, next};
@@ -232,6 +244,10 @@ void *shim_features(void *next, int int64, int matrices) {
 		w->model = (memory_model_features){1000211000, &w->half, 1, 0, 0};
 		w->matrix = (matrix_features){1000506000, &w->model, 1, 0};
 		w->f.next = &w->matrix;
+		if (bfloat16) {
+			w->bfloat16 = (bfloat16_features){1000141000, w->f.next, 1, 0, 1};
+			w->f.next = &w->bfloat16;
+		}
 	}
 	return w;
 }

@@ -46,20 +46,23 @@ typedef struct {
 } shim_known; // which extensions or core versions the physical device lists
 void shim_properties2(void *get, shim_handle instance, shim_handle physical, shim_known known, shim_properties *out);
 
-// The fp16 matrices with float32 sums that a subgroup multiplies, of a physical
-// device that lists VK_KHR_cooperative_matrix: 0 where there are none.
+// The matrices of a component type with float32 sums that a subgroup multiplies,
+// of a physical device that lists VK_KHR_cooperative_matrix: 0 where there are none.
 typedef struct {
 	uint32_t m, n, k;
 } shim_matrix;
-uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, shim_matrix *out, uint32_t most);
+enum { shim_component_fp16 = 0, shim_component_bf16 = 1000141000 }; // VkComponentTypeKHR
+uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, uint32_t component, shim_matrix *out, uint32_t most);
+// Whether a physical device that lists VK_KHR_shader_bfloat16 has matrices of it.
+int shim_bfloat16_matrices(void *get, shim_handle instance, shim_handle physical);
 
 // Device level.
 typedef struct shim_device shim_device;
 // What to chain to a device's creation for statistics of its pipelines.
 void *shim_executable_features(void);
 // A VkPhysicalDeviceFeatures2 that asks for 64-bit integers, or for what kernels
-// with cooperative matrices need, to be freed; next is the rest of the chain.
-void *shim_features(void *next, int int64, int matrices);
+// with cooperative matrices (of bf16, too) need, to be freed; next is the rest of the chain.
+void *shim_features(void *next, int int64, int matrices, int bfloat16);
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device);
 void shim_device_free(shim_device *d);
 

@@ -19,11 +19,16 @@ type kernelInterface struct {
 	needs     []uint32  // capabilities
 }
 
-// capabilityMatrices is CooperativeMatrixKHR.
-const capabilityMatrices = 6022
+// The capabilities CooperativeMatrixKHR and BFloat16CooperativeMatrixKHR.
+const capabilityMatrices, capabilityMatricesBF16 = 6022, 5118
 
 // matrices reports whether the kernel uses cooperative matrices.
 func (k *kernelInterface) matrices() bool { return slices.Contains(k.needs, capabilityMatrices) }
+
+// matricesBF16 reports whether these are of bf16.
+func (k *kernelInterface) matricesBF16() bool {
+	return slices.Contains(k.needs, capabilityMatricesBF16)
+}
 
 type bufferSlot struct {
 	name          string

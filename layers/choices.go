@@ -118,9 +118,10 @@ func Products(l Layer, info engine.Info, s *Slots[engine.Buffer], backward bool)
 // EachM, EachN. Widths of 48 and 96 are those of AlexNet's groups. Each is a
 // pipeline that the driver takes a second or so to compile.
 var tiles = [][5]int{
-	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16}, {256, 64, 8, 16, 8},
-	{128, 96, 8, 8, 8}, {256, 96, 8, 16, 8}, {128, 48, 8, 8, 4}, {256, 48, 8, 16, 4}, {64, 96, 8, 8, 4},
-	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8}, {32, 64, 16, 4, 4},
+	{128, 128, 8, 8, 8}, {128, 64, 8, 8, 8}, {64, 64, 16, 8, 4}, {256, 128, 8, 16, 8}, {128, 256, 8, 8, 16},
+	{192, 128, 8, 8, 8}, {256, 128, 8, 8, 8}, {128, 192, 8, 8, 8}, {64, 192, 8, 8, 8},
+	{128, 96, 8, 8, 8}, {256, 96, 8, 8, 8}, {64, 96, 8, 8, 4}, {128, 48, 8, 8, 8}, {256, 48, 8, 8, 8},
+	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
@@ -151,11 +152,11 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		}
 		return candidates
 	}
-	if p.shape.FormatA == uint32(FP16) && p.shape.FormatB == uint32(FP16) {
-		for _, size := range info.Features.Matrices {
-			if size.M == 16 && size.K == 16 { // those that most devices list
-				candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16, Subgroup: int(info.Features.SubgroupSize)})...)
-			}
+	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
+	for _, size := range sizes[p.shape.FormatA] { // operands have one format
+		if size.M == 16 && size.K == 16 { // those that most devices list
+			candidates = append(candidates, p.candidates(info, matrixTiles, Tuning{MatrixM: 16, MatrixN: int(size.N), MatrixK: 16,
+				Subgroup: int(info.Features.SubgroupSize), BF16: p.shape.FormatA == uint32(BF16)})...)
 		}
 	}
 	return append(candidates, p.candidates(info, tiles, Tuning{})...)

@@ -61,6 +61,7 @@ var (
 	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
 	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
 	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
+	gemmMatrixBF16Kernels  = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
 )
 
@@ -238,7 +239,11 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
 	}
-	gemmMatrixKernels[c.op].Record(r, grid, gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)})
+	kernels := &gemmMatrixKernels
+	if t.BF16 {
+		kernels = &gemmMatrixBF16Kernels
+	}
+	kernels[c.op].Record(r, grid, gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)})
 }
 
 // recordBiasGradient sums dy over examples and pixels: at once where an example is

@@ -164,7 +164,7 @@ func TestSoftmaxLossMatchesPyTorch(t *testing.T) {
 		labels[i] = int32(w)
 	}
 	loss, rank, dx := make([]float32, batch), make([]int32, batch), make([]float32, batch*classes)
-	SoftmaxLossCPU(x.floats(), batch, classes, labels, 1/float32(batch), loss, rank, dx)
+	SoftmaxLossCPU(x.floats(), batch, classes, labels, nil, 1/float32(batch), loss, rank, dx)
 	mean := 0.0
 	for _, v := range loss {
 		mean += float64(v) / float64(batch)

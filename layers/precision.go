@@ -8,8 +8,8 @@ import (
 
 // Precision is how a device stores activations, their gradients, and the copies
 // of the weights that matrix products read. Arithmetic, sums, parameters,
-// momentum and the parameters' gradients are float32 in any case, and so is all
-// of the CPU reference. See ARCHITECTURE.md, Precision.
+// momentum and the parameters' gradients are float32 in any case. The CPU reference
+// of a whole network rounds in the same places. See ARCHITECTURE.md, Precision.
 type Precision uint32
 
 // The precisions; shaders/include/storage.glsl knows them by these numbers.

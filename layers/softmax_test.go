@@ -31,7 +31,7 @@ func TestSoftmaxLoss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			loss, rank := []float32{-1}, []int32{-1}
 			dlogits := make([]float32, len(c.scores))
-			SoftmaxLossCPU(c.scores, 1, len(c.scores), []int32{c.label}, 0.5, loss, rank, dlogits)
+			SoftmaxLossCPU(c.scores, 1, len(c.scores), []int32{c.label}, nil, 0.5, loss, rank, dlogits)
 			if math.IsNaN(c.loss) {
 				require.True(t, math.IsNaN(float64(loss[0])), "loss %v", loss[0])
 			} else {
@@ -43,15 +43,48 @@ func TestSoftmaxLoss(t *testing.T) {
 				require.InDelta(t, 0, sum, 1e-7, "the gradient adds up to zero")
 			}
 			require.Equal(t, c.rank, rank[0])
-			SoftmaxLossCPU(c.scores, 1, len(c.scores), []int32{c.label}, 0.5, loss, rank, nil)
+			SoftmaxLossCPU(c.scores, 1, len(c.scores), []int32{c.label}, nil, 0.5, loss, rank, nil)
 			require.Equal(t, c.rank, rank[0], "without gradient")
 		})
 	}
 }
 
+// TestSoftmaxLossOfWeightedClasses compares with PyTorch's definition: the mean
+// is sum(w[y]·l) / sum(w[y]), written out here for three examples.
+func TestSoftmaxLossOfWeightedClasses(t *testing.T) {
+	logits := []float32{1, 2, 0, 0.5, -1, 3, -2, 0, 1, 4, 4, 4}
+	labels, w := []int32{1, 0, 2, -1}, []float32{0.5, 2, 1.25}
+	sum, total, want := 0.0, 0.0, make([]float64, len(logits))
+	for i, y := range labels[:3] {
+		own, z := logits[3*i:][:3], 0.0
+		for _, v := range own {
+			z += math.Exp(float64(v))
+		}
+		sum += float64(w[y])
+		total += float64(w[y]) * (math.Log(z) - float64(own[y]))
+		for j, v := range own {
+			want[3*i+j] = float64(w[y]) * math.Exp(float64(v)) / z
+		}
+		want[3*i+int(y)] -= float64(w[y])
+	}
+	loss, rank, dlogits := make([]float32, 4), make([]int32, 4), make([]float32, len(logits))
+	SoftmaxLossCPU(logits, 4, 3, labels, w, float32(1/sum), loss, rank, dlogits)
+	require.InDelta(t, total/sum, float64(loss[0]+loss[1]+loss[2])/sum, 1e-6)
+	require.Zero(t, loss[3])
+	for i := range want {
+		require.InDelta(t, want[i]/sum, dlogits[i], 1e-6, "logit %d", i)
+	}
+	plain, plainRank := make([]float32, 4), make([]int32, 4)
+	SoftmaxLossCPU(logits, 4, 3, labels, nil, 1, plain, plainRank, nil)
+	require.Equal(t, plainRank, rank, "weights change no rank")
+	for i, y := range labels[:3] {
+		require.InDelta(t, w[y]*plain[i], loss[i], 1e-6)
+	}
+}
+
 func TestSoftmaxLossIgnoredHasNoGradient(t *testing.T) {
 	dlogits := []float32{7, 7, 7, 7}
-	SoftmaxLossCPU([]float32{1, 2, 3, 4}, 2, 2, []int32{-1, 0}, 1, make([]float32, 2), make([]int32, 2), dlogits)
+	SoftmaxLossCPU([]float32{1, 2, 3, 4}, 2, 2, []int32{-1, 0}, nil, 1, make([]float32, 2), make([]int32, 2), dlogits)
 	require.Equal(t, []float32{0, 0}, dlogits[:2])
 	require.InDelta(t, 1/(1+math.E)-1, dlogits[2], 1e-6)
 }
@@ -68,7 +101,7 @@ func TestSoftmaxGradientMatchesDifferences(t *testing.T) {
 		return scale * (math.Log(sum) - float64(scores[3]))
 	}
 	loss, dlogits := make([]float32, 1), make([]float32, 5)
-	SoftmaxLossCPU(scores, 1, 5, []int32{3}, scale, loss, make([]int32, 1), dlogits)
+	SoftmaxLossCPU(scores, 1, 5, []int32{3}, nil, scale, loss, make([]int32, 1), dlogits)
 	require.InDelta(t, at()/scale, loss[0], 1e-6)
 	for i, old := range scores {
 		scores[i] = old + step

@@ -22,12 +22,14 @@ type Tuning struct {
 	EachM int `json:"each_m,omitempty"`
 	EachN int `json:"each_n,omitempty"`
 	// MatrixM, MatrixN and MatrixK are the size of the cooperative matrices of a
-	// kernel that rounds its operands to fp16, Subgroup that of the subgroups which
-	// multiply them: EachM × EachN is what one of those keeps. 0 for other kernels.
-	MatrixM  int `json:"matrix_m,omitempty"`
-	MatrixN  int `json:"matrix_n,omitempty"`
-	MatrixK  int `json:"matrix_k,omitempty"`
-	Subgroup int `json:"subgroup,omitempty"`
+	// kernel that rounds its operands to fp16 (BF16: to bf16), Subgroup that of the
+	// subgroups which multiply them: EachM × EachN is what one of those keeps. 0 for
+	// other kernels.
+	MatrixM  int  `json:"matrix_m,omitempty"`
+	MatrixN  int  `json:"matrix_n,omitempty"`
+	MatrixK  int  `json:"matrix_k,omitempty"`
+	Subgroup int  `json:"subgroup,omitempty"`
+	BF16     bool `json:"bf16,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -92,8 +94,14 @@ func (t Tuning) Fits(info *engine.Info) bool {
 			return false
 		}
 	}
-	if t.MatrixM > 0 && (uint32(t.Subgroup) != f.SubgroupSize || !slices.Contains(f.Matrices, engine.MatrixSize{M: uint32(t.MatrixM), N: uint32(t.MatrixN), K: uint32(t.MatrixK)})) {
-		return false
+	if t.MatrixM > 0 {
+		sizes := f.Matrices
+		if t.BF16 {
+			sizes = f.MatricesBF16
+		}
+		if uint32(t.Subgroup) != f.SubgroupSize || !slices.Contains(sizes, engine.MatrixSize{M: uint32(t.MatrixM), N: uint32(t.MatrixN), K: uint32(t.MatrixK)}) {
+			return false
+		}
 	}
 	if t.Pairs && !f.Int64 {
 		return false

@@ -38,3 +38,31 @@ func balancedOrder(src Source, r *rand.Rand) []int {
 	r.Shuffle(len(order), func(a, b int) { order[a], order[b] = order[b], order[a] })
 	return order
 }
+
+// BalancedWeights are weights for the loss with which every class counts alike,
+// however many pictures of src it has: pictures / (classes · pictures of the
+// class), counting labelled pictures and classes that have some. They are for
+// labels below classes; a class without pictures has weight 1.
+func BalancedWeights(src Source, classes int) []float32 {
+	counts := make([]int, classes)
+	pictures, present := 0, 0
+	for i := range src.Len() {
+		label := src.Label(i)
+		if label < 0 {
+			continue
+		}
+		if counts[label] == 0 {
+			present++
+		}
+		counts[label]++
+		pictures++
+	}
+	weights := make([]float32, classes)
+	for c, n := range counts {
+		weights[c] = 1
+		if n > 0 {
+			weights[c] = float32(float64(pictures) / (float64(present) * float64(n)))
+		}
+	}
+	return weights
+}

@@ -79,3 +79,8 @@ func TestBalancedOrder(t *testing.T) {
 	require.Equal(t, order, balancedOrder(uneven{}, random(1, purposeShuffle, 0)))
 	require.NotEqual(t, order, balancedOrder(uneven{}, random(1, purposeShuffle, 1)))
 }
+
+func TestBalancedWeights(t *testing.T) {
+	// 92 labelled pictures of two classes, 2 and 90 of them; the third has none.
+	require.Equal(t, []float32{92.0 / 4, float32(92.0 / 180), 1}, BalancedWeights(uneven{}, 3))
+}

@@ -1,35 +1,48 @@
 #!/usr/bin/env bash
-# What there is to know of a GPU, in one command of less than ten minutes: every layer
-# verified, kernels tuned, speed measured, PyTorch beside it where it is installed.
-# Builds nothing: bin/vkalexnet has to be there. One folder with the JSON files, one
-# table (table.md) and one page (report.html).
+# What there is to know of a GPU, in one command of less than ten minutes: speed, kernels
+# tuned first; PyTorch beside it where it is installed; every layer verified in every
+# precision; single layers, growth with the batch, peaks. Builds nothing: bin/vkalexnet has
+# to be there. One folder with the JSON files, one table (table.md) and one page (report.html).
 #
 #   scripts/gpu-check.sh [FOLDER]        default: gpu-check; `make gpu-check OUT=FOLDER` is the same
 #
+# What matters most runs first, and what no time is left for is named at the end: PARTS then
+# asks for that alone, or SCALE gives more time.
 # Variables: DEVICE (auto), MODELS (alexnet alexnet-owt), BATCHES (128,256), PRECISIONS
-# (fp32 fp16 bf16), PYTHON (python3), SCALE (1; 0.5 halves every time limit, 3 is for a slow device).
+# (fp32 fp16 bf16), PARTS (bench torch verify layers growth peak; results of others in FOLDER
+# stay), TOTAL (570: seconds for all of it, of which PyTorch's are kept for it), TUNE (10: seconds
+# for tuning one batch size of a pass), GROWTH (1,2,4,8,16,32,64,128,256), GROWTH_TUNE (0, the
+# fixed table), PYTHON (python3), SCALE (1; 0.5 halves every time limit, 3 is for a slow device).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 out=${1:-gpu-check}
 device=${DEVICE:-auto}
-models=${MODELS:-alexnet alexnet-owt}
+read -ra models <<<"${MODELS:-alexnet alexnet-owt}"
 batches=${BATCHES:-128,256}
+read -ra precisions <<<"${PRECISIONS:-fp32 fp16 bf16}"
+parts=" ${PARTS:-bench torch verify layers growth peak} "
 python=${PYTHON:-python3}
 scale=${SCALE:-1}
+seconds() { awk -v s="$1" -v k="$scale" 'BEGIN { printf "%.0f", s * k }'; }
+total=$(seconds "${TOTAL:-570}")
+torch=$(seconds 90)
 program=bin/vkalexnet
 [ -x $program ] || { echo "gpu-check: $program is missing: run 'make build' first" >&2; exit 1; }
 mkdir -p "$out" || exit 1
 failed=()
+kept=0 # seconds that no part may take but the one they are kept for
+
+wanted() { [[ $parts == *" $1 "* ]]; }
 
 # part NAME SECONDS COMMAND... runs a part with a limit of its own, keeps what it prints,
 # and goes on whatever comes of it. An interrupt lets a benchmark write what it has.
 part() {
-	local name=$1 limit rc began=$SECONDS
-	limit=$(awk -v s="$2" -v k="$scale" -v spent=$SECONDS 'BEGIN { s *= k; left = 570 * k - spent; printf "%.0f", s < left ? s : left }')
+	local name=$1 limit=$2 rc began=$SECONDS left=$((total - kept - SECONDS))
+	[ "$limit" -le $left ] || limit=$left
 	shift 2
-	if [ "$limit" -le 0 ]; then
-		failed+=("$name (not begun: the parts before it took ten minutes)")
+	if [ "$limit" -lt 5 ]; then
+		failed+=("$name (not begun: no time was left of $total s)")
 		return
 	fi
 	echo "== $name: $*" >&2
@@ -43,62 +56,78 @@ part() {
 	echo "   $((SECONDS - began)) s, exit code $rc" >&2
 }
 
-read -ra precisions <<<"${PRECISIONS:-fp32 fp16 bf16}"
+# One process for all precisions of a network: parameters are drawn, and the reference's
+# answers computed, once. Infer comes before train, each batch in every precision.
+list=$(IFS=,; echo "${precisions[*]}")
+common=(--device "$device" --precision "$list" --tune-budget "$(seconds "${TUNE:-10}")")
 
-part devices 20 $program devices --format json
-for model in $models; do
-	part "verify-$model" 60 $program verify --device "$device" --model "$model"
-done
-part peak 30 $program bench --device "$device" --mode peak,gemm -r 10 --max-time 2 --out "$out/peak.json"
-for precision in "${precisions[@]}"; do
-	for model in $models; do
-		args=(--device "$device" --model "$model" --batch "$batches" -r 20 --max-time 3)
-		args+=(--precision "$precision")
-		# The first of these also tunes. Layers come apart, so that one that hangs does not cost the others.
-		part "$model-$precision" 60 $program bench "${args[@]}" --mode infer,train --out "$out/$model-$precision.json"
-		part "$model-$precision-layers" 25 $program bench "${args[@]}" --mode layers -r 8 --out "$out/$model-$precision-layers.json"
-	done
-done
-if "$python" -c 'import torch' 2>/dev/null; then
-	peers=$(tr ' ' '\n' <<<"$models" | grep -Ex 'alexnet|alexnet-owt' | paste -sd,)
-	[ -n "$peers" ] && part torch 100 "$python" scripts/torch_bench.py --model "$peers" --batch "$batches" --budget "$(awk -v k="$scale" 'BEGIN { print 80 * k }')" --out "$out/torch.json"
-else
-	echo "== PyTorch: not measured ($python has no torch)" >&2
+part devices "$(seconds 20)" $program devices --format json
+
+has_torch=
+if wanted torch; then
+	if "$python" -c 'import torch' 2>/dev/null; then
+		peers=$(printf '%s\n' "${models[@]}" | grep -Ex 'alexnet|alexnet-owt' | paste -sd,)
+		has_torch=${peers:+yes}
+	else
+		echo "== PyTorch: not measured ($python has no torch)" >&2
+	fi
 fi
+[ -z "$has_torch" ] || kept=$torch
+for i in "${!models[@]}"; do
+	model=${models[$i]}
+	limit=$(((total - kept - SECONDS) / (${#models[@]} - i)))
+	most=$(seconds 150)
+	wanted bench && part "$model" $((limit < most ? limit : most)) $program bench "${common[@]}" --model "$model" --batch "$batches" --mode infer,train -r 10 --max-time 3 --out "$out/$model.json"
+	# Right after the first network, so that it is reached whatever the others take.
+	if [ "$i" = 0 ] && [ -n "$has_torch" ]; then
+		kept=0
+		part torch "$torch" "$python" scripts/torch_bench.py --model "$peers" --batch "$batches" --budget $((torch - 8)) --out "$out/torch.json"
+	fi
+done
+if wanted verify; then
+	for precision in "${precisions[@]}"; do
+		for model in "${models[@]}"; do
+			part "verify-$model-$precision" "$(seconds 60)" $program verify --device "$device" --model "$model" --precision "$precision"
+		done
+	done
+fi
+if wanted layers; then
+	part layers "$(seconds 60)" $program bench "${common[@]}" --model "${models[0]}" --batch "${batches%%,*}" --mode layers -r 8 --max-time 2 --out "$out/layers.json"
+fi
+if wanted growth; then
+	# Nine batch sizes take minutes to tune: by the fixed table, unless there is time.
+	how=(--no-tune)
+	[ "${GROWTH_TUNE:-0}" = 0 ] || how=(--tune-budget "$GROWTH_TUNE")
+	part growth "$(seconds 45)" $program bench --device "$device" --model "${models[0]}" --batch "${GROWTH:-1,2,4,8,16,32,64,128,256}" --mode infer,train \
+		--precision "$(IFS=,; echo "${precisions[*]:0:2}")" "${how[@]}" -r 5 --warmup-time 0.1 --max-time 1 --out "$out/growth.json"
+fi
+wanted peak && part peak "$(seconds 30)" $program bench --device "$device" --mode peak,gemm -r 10 --max-time 2 --out "$out/peak.json"
 
 shopt -s nullglob
-results=("$out"/peak.json)
-for model in $models; do results+=("$out/$model"-*.json); done
-[ -s "$out/torch.json" ] && results+=("$out/torch.json")
 present=()
-for file in "${results[@]}"; do [ -s "$file" ] && present+=("$file"); done
+for name in "${models[@]}" torch layers growth peak; do [ -s "$out/$name.json" ] && present+=("$out/$name.json"); done
+if [ ${#present[@]} -gt 0 ]; then
+	$program bench report "${present[@]}" --out "$out/report.html"
+	$program bench report "${present[@]}" --out "$out/results.md"
+fi
 {
 	echo "# $(date -u +%F), $($program version | head -1)"
+	for model in "${models[@]}"; do
+		if [ -s "$out/$model.json" ] && [ -s "$out/torch.json" ] &&
+			compared=$($program bench compare "$out/$model.json" "$out/torch.json" 2>/dev/null); then
+			printf '\n## %s (A) and PyTorch, the faster of eager and graph (B)\n\n%s\n' "$model" "$compared"
+		fi
+	done
 	for file in "$out"/verify-*.txt; do
-		printf '\n## %s\n\n```\n' "$(basename "$file" .txt)"
-		tail -n 3 "$file"
-		echo '```'
+		printf '\n## %s\n\n' "$(basename "$file" .txt)"
+		tail -n 1 "${file%.txt}.log"
 	done
-	for file in "${present[@]}"; do
-		[ "$file" = "$out/torch.json" ] && continue
-		printf '\n## %s\n\n' "$(basename "$file" .json)"
-		cat "${file%.json}.txt"
-	done
-	if [ -s "$out/torch.json" ]; then
-		for model in $models; do
-			for precision in "${precisions[@]}"; do
-				[ -s "$out/$model-$precision.json" ] || continue
-				printf '\n## %s %s (A) and PyTorch (B)\n\n' "$model" "$precision"
-				$program bench compare "$out/$model-$precision.json" "$out/torch.json" 2>/dev/null
-			done
-		done
-	fi
+	[ ! -s "$out/results.md" ] || { echo; cat "$out/results.md"; }
 	if [ ${#failed[@]} -gt 0 ]; then
 		printf '\n## Not whole\n\n'
 		printf -- '- %s\n' "${failed[@]}"
 	fi
 } >"$out/table.md"
-[ ${#present[@]} -gt 0 ] && $program bench report "${present[@]}" --out "$out/report.html"
 echo "== $SECONDS s: $out/table.md, $out/report.html" >&2
 if [ ${#failed[@]} -gt 0 ]; then
 	printf 'gpu-check: not whole: %s\n' "${failed[@]}" >&2

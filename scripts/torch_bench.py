@@ -8,13 +8,21 @@ Prints what `vkalexnet bench -o json` prints (bench/report.go), so that `bench
 compare` and `bench report` read it. alexnet is Caffe's (227, groups, LRN with k = 1:
 alexnet/presets/alexnet.toml), alexnet-owt torchvision's (224). Pictures are on the
 device before the clock starts; infer is a forward pass, train a whole step: forward,
-loss, backward, SGD with momentum 0.9 and weight decay, gradients to zero. A variant
-that fails is a row that says why. Needs PyTorch 1.13 or later and nothing else.
+loss, backward, SGD with momentum 0.9 and weight decay, gradients to zero. cuDNN times
+its algorithms first (cudnn.benchmark). A GPU is kept busy before the first test, and
+every test is warmed up by time, as its clock rises under load.
+
+What is compared first runs first, for when --budget ends the run: float32 with TF32 off
+and mixed precision of every network and batch, then TF32, then torch.compile (--how
+compile, off by default). A variant that fails is a row that says why. Needs PyTorch 1.13
+or later and nothing else.
 """
 
 import argparse
 import contextlib
+import functools
 import gc
+import itertools
 import json
 import os
 import platform
@@ -26,6 +34,7 @@ import torch
 from torch import nn
 
 FP32, TF32, FP16, BF16 = "fp32", "tf32", "amp fp16", "amp bf16"
+EAGER, GRAPH, COMPILE = "eager", "graph", "compile"
 
 
 def alexnet():
@@ -70,10 +79,12 @@ MODELS = {"alexnet": (alexnet, 227, 5e-4), "alexnet-owt": (alexnet_owt, 224, 1e-
 PARAMETERS = {"alexnet": 60_965_224, "alexnet-owt": 61_100_840}
 
 
-def flops(net, x, train):
-    """Two per multiply-add of the convolutions and linear layers, for one picture; a
-    training step adds as many for each gradient, without that of the input."""
-    total, first, hooks = [0], [0], []
+@functools.cache
+def macs(model):
+    """Multiply-adds of the convolutions and linear layers for one picture, and of the first layer alone."""
+    make, side, _ = MODELS[model]
+    net, x = make(), torch.zeros(1, 3, side, side)
+    total, first = [0], [0]
 
     def count(m, _, y):
         n = m.weight[0].numel() * y[0].numel()
@@ -83,18 +94,23 @@ def flops(net, x, train):
 
     for m in net:
         if isinstance(m, (nn.Conv2d, nn.Linear)):
-            hooks.append(m.register_forward_hook(count))
+            m.register_forward_hook(count)
     with torch.no_grad():
         net.eval()(x)
-    for h in hooks:
-        h.remove()
-    return 2 * (3 * total[0] - first[0] if train else total[0])
+    return total[0], first[0]
+
+
+def flops(model, train):
+    """Two per multiply-add, for one picture; a training step adds as many for each
+    gradient, without that of the input."""
+    total, first = macs(model)
+    return 2 * (3 * total - first if train else total)
 
 
 class Step:
     """One test: a network with its data on the device, ready to run again and again."""
 
-    def __init__(self, model, mode, batch, precision, device, cudnn_benchmark, compile_it):
+    def __init__(self, model, mode, batch, precision, device, cudnn_benchmark, how):
         make, side, decay = MODELS[model]
         self.cuda = device.type == "cuda"
         self.train = mode == "train"
@@ -109,7 +125,7 @@ class Step:
             net = make().to(device)
         n = sum(p.numel() for p in net.parameters())
         assert n == PARAMETERS[model], f"{model} has {n} parameters"
-        self.flops = batch * flops(net, torch.zeros(1, 3, side, side, device=device), self.train)
+        self.flops = batch * flops(model, self.train)
         layout = torch.channels_last if self.dtype else torch.contiguous_format
         self.net = net.to(memory_format=layout).train(self.train)
         self.x = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=layout)
@@ -121,7 +137,7 @@ class Step:
             if self.dtype == torch.float16 and self.cuda:
                 self.scaler = torch.amp.GradScaler("cuda") if hasattr(torch.amp, "GradScaler") else torch.cuda.amp.GradScaler()
                 self.how.append("GradScaler")
-        self.forward = torch.compile(self.net) if compile_it else self.net
+        self.forward = torch.compile(self.net) if how == COMPILE else self.net
         if self.dtype:
             self.how.append("channels_last")
         self.out = None
@@ -180,8 +196,9 @@ class Step:
                 self.eager()
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
+        self.out = None  # and with it what autograd kept of the last step
         g = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(g):
+        with torch.cuda.graph(g, stream=side):
             if self.train:
                 # Gradients are None here, so that backward writes them into the graph's
                 # own memory, the same at every replay.
@@ -197,18 +214,35 @@ class Step:
             raise ArithmeticError("a result that is no number")
 
 
-def sample(once, cuda, repeat, warmup, max_time):
+def preheat(device, seconds):
+    """Keeps a GPU busy until its clock has risen."""
+    x = torch.randn(4096, 4096, device=device)
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for _ in range(4):
+            x @ x
+        torch.cuda.synchronize()
+
+
+def sample(once, cuda, args):
     """Times in seconds, as bench.Sampling takes them. On CUDA each sample is between two
     events; queueing may run ahead, so that the host's part hides where it can."""
+    repeat, max_time = args.repeat, args.max_time
+
     def wait():
         if cuda:
             torch.cuda.synchronize()
 
+    once()  # in the first run cuDNN chooses
+    wait()
     start = time.perf_counter()
-    for i in range(warmup):
-        if i and time.perf_counter() - start > max_time / 4:
+    runs = 1
+    while runs < args.warmup or cuda and time.perf_counter() - start < args.warmup_time:
+        if time.perf_counter() - start > max_time / 2:
             break
-        once()
+        for _ in range(4 if cuda else 1):
+            once()
+            runs += 1
         wait()
     start = time.perf_counter()
     times, wall = [], []
@@ -235,17 +269,22 @@ def sample(once, cuda, repeat, warmup, max_time):
     return times, statistics.fmean(times)
 
 
-def measure(args, device, name, model, mode, batch, precision, graph):
+def row(name, model, mode, batch, precision, how):
+    return {"device": name, "mode": mode, "model": model, "batch": batch, "test": mode,
+            "variant": f"PyTorch {precision} {how}", "precision": precision.split()[-1]}
+
+
+def measure(args, device, name, model, mode, batch, precision, how):
     cuda = device.type == "cuda"
-    variant = f"{precision} {'graph' if graph else 'eager'}"
-    if args.compile:
-        variant += " compiled"
-    r = {"device": name, "mode": mode, "model": model, "batch": batch, "test": mode, "variant": "PyTorch " + variant}
+    variant = f"{precision} {how}"
+    r = row(name, model, mode, batch, precision, how)
     if not cuda:
         r["software"] = True
     try:
-        if graph and not cuda:
+        if how == GRAPH and not cuda:
             raise NotImplementedError("CUDA graphs need CUDA")
+        if how == COMPILE and not hasattr(torch, "compile"):
+            raise NotImplementedError("torch.compile needs PyTorch 2")
         if precision == TF32 and not (cuda and torch.cuda.get_device_capability(device)[0] >= 8):
             raise NotImplementedError("no TF32 on this device")
         if precision == FP16 and not cuda:
@@ -254,10 +293,10 @@ def measure(args, device, name, model, mode, batch, precision, graph):
             raise NotImplementedError("no bf16 on this device")
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
-        step = Step(model, mode, batch, precision, device, args.cudnn_benchmark, args.compile)
+        step = Step(model, mode, batch, precision, device, args.cudnn_benchmark, how)
         r["images"], r["flops"] = batch, step.flops
-        once = step.graph() if graph else step.eager
-        r["samples"], wall = sample(once, cuda, args.repeat, args.warmup, args.max_time)
+        once = step.graph() if how == GRAPH else step.eager
+        r["samples"], wall = sample(once, cuda, args)
         step.check()
         r["note"] = ", ".join(step.how + [f"{1e3 * wall:.3f} ms a step by the wall clock"])
         if cuda:
@@ -308,17 +347,17 @@ def main():
     p.add_argument("--batch", type=lambda t: [int(b) for b in words(t)], default=[128, 256])
     p.add_argument("--mode", type=words, default=["infer", "train"])
     p.add_argument("--precision", type=words, default=[FP32, TF32, FP16, BF16], help="fp32,tf32,amp fp16,amp bf16")
-    p.add_argument("--how", type=words, default=["eager", "graph"])
-    p.add_argument("--compile", action="store_true", help="torch.compile (PyTorch 2)")
+    p.add_argument("--how", type=words, default=[EAGER, GRAPH], help="eager,graph,compile: as it is, as a CUDA graph, by torch.compile (default: the first two)")
     p.add_argument("--no-cudnn-benchmark", dest="cudnn_benchmark", action="store_false",
                    help="do not let cuDNN time its algorithms first")
-    p.add_argument("-r", "--repeat", type=int, default=30)
-    p.add_argument("--warmup", type=int, default=5)
-    p.add_argument("--max-time", type=float, default=1.0, help="seconds after which a test takes no more samples than 3")
-    p.add_argument("--budget", type=float, default=80, help="seconds after which no test is begun")
+    p.add_argument("-r", "--repeat", type=int, default=10)
+    p.add_argument("--warmup", type=int, default=3, help="runs before the samples that do not count")
+    p.add_argument("--warmup-time", type=float, default=0.5, help="seconds that those take at least on a GPU")
+    p.add_argument("--max-time", type=float, default=2.0, help="seconds after which a test takes no more samples than 3")
+    p.add_argument("--budget", type=float, default=90, help="seconds after which no test is begun")
     p.add_argument("--out", help="file, rewritten after each test (default: standard output at the end)")
     args = p.parse_args()
-    for given, known in ((args.model, MODELS), (args.mode, ["infer", "train"]), (args.how, ["eager", "graph"]),
+    for given, known in ((args.model, MODELS), (args.mode, ["infer", "train"]), (args.how, [EAGER, GRAPH, COMPILE]),
                          (args.precision, [FP32, TF32, FP16, BF16])):
         for w in given:
             if w not in known:
@@ -338,22 +377,22 @@ def main():
             os.replace(args.out + ".tmp", args.out)
 
     print(f"device: {name}, PyTorch {torch.__version__}", file=sys.stderr)
-    for model in args.model:
-        for batch in args.batch:
-            for mode in args.mode:
-                for precision in args.precision:
-                    for how in args.how:
-                        if time.perf_counter() - start > args.budget:
-                            report["results"].append({
-                                "device": name, "mode": mode, "model": model, "batch": batch, "test": mode,
-                                "variant": f"PyTorch {precision} {how}", "na": f"skipped: the budget of {args.budget:g} s was spent"})
-                            continue
-                        report["results"].append(measure(args, device, name, model, mode, batch, precision, how == "graph"))
-                        gc.collect()
-                        if device.type == "cuda":
-                            with contextlib.suppress(Exception):
-                                torch.cuda.empty_cache()
-                        flush()
+    # Stable, so that within each of these the order is that of the flags.
+    tests = sorted(itertools.product(args.model, args.batch, args.mode, args.precision, args.how),
+                   key=lambda t: (t[4] == COMPILE, t[3] == TF32))
+    if device.type == "cuda" and args.warmup_time > 0:
+        preheat(device, 3 * args.warmup_time)
+    for model, batch, mode, precision, how in tests:
+        if time.perf_counter() - start > args.budget:
+            report["results"].append(dict(row(name, model, mode, batch, precision, how), na=f"skipped: the budget of {args.budget:g} s was spent"))
+            continue
+        report["results"].append(measure(args, device, name, model, mode, batch, precision, how))
+        gc.collect()
+        if device.type == "cuda":
+            with contextlib.suppress(Exception):
+                torch.cuda.empty_cache()
+        flush()
+    print(f"{len(tests)} tests in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     flush()
     if not args.out:
         json.dump(report, sys.stdout, indent=1)

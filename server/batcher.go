@@ -155,18 +155,10 @@ func (b *batcher) take(first *job) {
 		b.eval(batch)
 	}
 	for _, j := range explain {
-		heat, err := alexnet.GradCAM(b.executor(1), b.config.Net, j.explain, j.class)
+		heat, err := alexnet.GradCAM(b.config.Exec, b.config.Net, j.explain, j.class)
 		b.note(err)
 		j.done <- outcome{Prediction: alexnet.Prediction{Err: err}, heat: heat}
 	}
-}
-
-// executor is the one that is fastest for n pictures.
-func (b *batcher) executor(n int) alexnet.Executor {
-	if n == 1 && b.config.Single != nil {
-		return b.config.Single
-	}
-	return b.config.Exec
 }
 
 // eval runs the pictures and answers their jobs.
@@ -183,7 +175,7 @@ func (b *batcher) eval(jobs []*job) {
 		b.metrics.waited.Observe(time.Since(j.since).Seconds())
 	}
 	began := time.Now()
-	res, err := b.executor(batch.N).Eval(batch)
+	res, err := b.config.Exec.Eval(batch)
 	b.metrics.device.Observe(time.Since(began).Seconds())
 	b.metrics.batch.Observe(float64(len(jobs)))
 	if err != nil {

@@ -23,12 +23,10 @@ import (
 // those of [Config.WithDefaults].
 type Config struct {
 	Net *alexnet.Network
-	// Exec runs Net in batches of up to MaxBatch; only the server uses it. With
-	// an [alexnet.Inspector] there are heat maps.
+	// Exec runs Net in batches of up to MaxBatch, short ones best in less time
+	// ([alexnet.ExecOptions].ShortBatches); only the server uses it. With an
+	// [alexnet.Inspector] there are heat maps.
 	Exec alexnet.Executor
-	// Single, if it is there, runs batches of one, and heat maps: an executor
-	// takes the time of a full batch for a short one.
-	Single alexnet.Executor
 	// Name is the model's name in the protocol's routes (default: the network's).
 	Name string
 	// MaxBatch is the number of pictures in a batch (16), MaxDelay how long one

@@ -2,16 +2,27 @@
 // variant gemm_matrix_forward: -DOP=FORWARD
 // variant gemm_matrix_backward_input: -DOP=BACKWARD_INPUT
 // variant gemm_matrix_backward_weight: -DOP=BACKWARD_WEIGHT
+// variant gemm_matrix_bf16_forward: -DOP=FORWARD -DBFLOAT16
+// variant gemm_matrix_bf16_backward_input: -DOP=BACKWARD_INPUT -DBFLOAT16
+// variant gemm_matrix_bf16_backward_weight: -DOP=BACKWARD_WEIGHT -DBFLOAT16
 // requires newer glslc
-// For operands in fp16 on devices with VK_KHR_cooperative_matrix; sums are float32.
-// Loading is that of gemm_tiles.comp.
+// For operands in fp16 on devices with VK_KHR_cooperative_matrix, and in bf16 on
+// those with VK_KHR_shader_bfloat16; sums are float32. Loading is that of gemm_tiles.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
+#ifdef BFLOAT16
+#extension GL_EXT_bfloat16 : require
+#define HALF bfloat16_t
+#define HALF4 bf16vec4
+#else
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define HALF float16_t
+#define HALF4 f16vec4
+#endif
 #include "include/gemm.glsl"
 
 layout(local_size_x_id = 0) in; // (TILE_M / EACH_M) · (TILE_N / EACH_N) subgroups
@@ -69,8 +80,8 @@ const int NOWHERE = -0x1000000;
 const uint STEP_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / 4 + 2, STEP_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / 4 + 2;
 const uint ROWS_A = OP == BACKWARD_WEIGHT ? TILE_K : TILE_M, ROWS_B = OP == BACKWARD_INPUT ? TILE_N : TILE_K;
 
-shared f16vec4 tile_a[2 * ROWS_A * STEP_A];
-shared f16vec4 tile_b[2 * ROWS_B * STEP_B];
+shared HALF4 tile_a[2 * ROWS_A * STEP_A];
+shared HALF4 tile_b[2 * ROWS_B * STEP_B];
 shared vec4 result[ACROSS * DOWN * MATRIX_M * MATRIX_N / 4];
 
 uint group, M, N, end, self;
@@ -217,13 +228,13 @@ void store(uint tile, uint m0, uint k0) {
       const bool one = ones(m0 + along_a(j));
       if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 : 0.0;
 #endif
-      if (QUADS_A) tile_a[at] = f16vec4(next_a[j]); else tile_a[at][along_a(j) % 4] = float16_t(next_a[j].x);
+      if (QUADS_A) tile_a[at] = HALF4(next_a[j]); else tile_a[at][along_a(j) % 4] = HALF(next_a[j].x);
     }
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
     if (in_b(j)) {
       const uint at = (tile * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
-      if (QUADS_B) tile_b[at] = f16vec4(next_b[j]); else tile_b[at][along_b(j) % 4] = float16_t(next_b[j].x);
+      if (QUADS_B) tile_b[at] = HALF4(next_b[j]); else tile_b[at][along_b(j) % 4] = HALF(next_b[j].x);
     }
   }
 }
@@ -255,7 +266,7 @@ void main() {
     const bool more = k0 + TILE_K < end;
     if (more) load(n0, k0 + TILE_K);
     [[unroll]] for (uint k = 0; k < TILE_K; k += MATRIX_K) {
-      coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
+      coopmat<HALF, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
       [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
         const uint m = my_m + i * MATRIX_M;
 #if OP == BACKWARD_WEIGHT
@@ -266,7 +277,7 @@ void main() {
       }
       [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
         const uint n = my_n + j * MATRIX_N;
-        coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
+        coopmat<HALF, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
 #if OP == BACKWARD_INPUT
         coopMatLoad(mb, tile_b, (tile * ROWS_B + n) * STEP_B + k / 4, STEP_B, gl_CooperativeMatrixLayoutColumnMajor);
 #else

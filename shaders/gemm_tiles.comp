@@ -56,6 +56,7 @@ const uint ALONG_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / VECTOR_A;
 const uint ALONG_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / VECTOR_B;
 const bool SAME_A = LOCAL % ALONG_A == 0, SAME_B = LOCAL % ALONG_B == 0; // the place along is that of the first vector
 const uint DEPTH = OP == FORWARD ? IN_G : OUT_G; // of a tap, where k is (tap, channel)
+const uint DOWN_K = TILE_K % PIXELS / OUT_WIDTH, ALONG_K = TILE_K % PIXELS % OUT_WIDTH; // a tile's k in rows and columns of pixels
 const int NOWHERE = -0x1000000;
 
 shared vec4 tile_a[2 * TILE_K * STEP_A];
@@ -64,12 +65,13 @@ shared vec4 tile_b[2 * TILE_K * STEP_B];
 uint group, M, N, end, self;
 vec4 sums[EACH_M * EACH_N / 4];
 vec4 next_a[LOADS_A], next_b[LOADS_B]; // on their way to the tiles
-// Of each vector of a: where in the picture its row (or, for the weights'
-// gradient, its tap) is, and the word that this is counted from.
+// Of each vector of a: where in the picture its row is, and the word that this is
+// counted from. For the weights' gradient: where its pixel under its tap is, where
+// that comes to after the last pixel, and its word.
 int a_y[LOADS_A], a_x[LOADS_A];
 uint a_at[LOADS_A], b_at[LOADS_B];
 #if OP == BACKWARD_WEIGHT
-uint pixel_at[LOADS_A], pixel_y[LOADS_A], pixel_x[LOADS_A]; // the example's words, and the place in it, of the vector's k
+int end_y[LOADS_A], end_x[LOADS_A];
 uint b_pixel[LOADS_B];
 #else
 uint tap_r, tap_s, tap_i, tap_k; // the k of all of this invocation's vectors
@@ -88,12 +90,12 @@ void place(uint m0, uint n0, uint begin) {
 #if OP == BACKWARD_WEIGHT
   [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
     uint m = m0 + along_a(j), rs = m / IN_G, k = begin + across_a(j), p = k % PIXELS;
-    a_y[j] = m < M ? int(rs / KERNEL_W) - pad_h : NOWHERE;
-    a_x[j] = int(rs % KERNEL_W) - pad_w;
-    a_at[j] = group * IN_G + m % IN_G;
-    pixel_at[j] = k / PIXELS * x_pitch;
-    pixel_y[j] = p / OUT_WIDTH;
-    pixel_x[j] = p % OUT_WIDTH;
+    int y = m < M ? int(rs / KERNEL_W) - pad_h : NOWHERE, x = int(rs % KERNEL_W) - pad_w;
+    a_y[j] = y + int(p / OUT_WIDTH * STRIDE);
+    a_x[j] = x + int(p % OUT_WIDTH * STRIDE);
+    a_at[j] = k / PIXELS * x_pitch + uint(a_y[j] * int(WIDTH) + a_x[j]) * CHANNELS + group * IN_G + m % IN_G;
+    end_y[j] = y + int(OUT_HEIGHT * STRIDE);
+    end_x[j] = x + int(OUT_WIDTH * STRIDE);
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
     uint k = begin + across_b(j);
@@ -148,21 +150,22 @@ void load(uint n0, uint k0) {
     ok = ok && uint(y) < OUT_HEIGHT && uint(x) < OUT_WIDTH;
     uint at = a_at[j] + (uint(y) * OUT_WIDTH + uint(x)) * OUT_CHANNELS + tap_i;
 #else
-    int y = int(pixel_y[j] * STRIDE) + a_y[j], x = int(pixel_x[j] * STRIDE) + a_x[j];
-    bool live = k0 + across_a(j) < end;
-    bool ok = live && uint(y) < HEIGHT && uint(x) < WIDTH;
-    uint at = pixel_at[j] + (uint(y) * WIDTH + uint(x)) * CHANNELS + a_at[j];
+    bool ok = k0 + across_a(j) < end && uint(a_y[j]) < HEIGHT && uint(a_x[j]) < WIDTH;
+    uint at = a_at[j];
 #endif
     next_a[j] = vec4(0);
     if (ok) {
       if (QUADS_A) next_a[j] = load_a4(at); else next_a[j].x = load_a(at);
     }
 #if OP == BACKWARD_WEIGHT
-    pixel_at[j] += TILE_K / PIXELS * x_pitch;
-    pixel_y[j] += TILE_K % PIXELS / OUT_WIDTH;
-    pixel_x[j] += TILE_K % PIXELS % OUT_WIDTH;
-    if (pixel_x[j] >= OUT_WIDTH) { pixel_x[j] -= OUT_WIDTH; pixel_y[j]++; }
-    if (pixel_y[j] >= OUT_HEIGHT) { pixel_y[j] -= OUT_HEIGHT; pixel_at[j] += x_pitch; }
+    a_y[j] += int(DOWN_K * STRIDE);
+    a_x[j] += int(ALONG_K * STRIDE);
+    a_at[j] += TILE_K / PIXELS * x_pitch + (DOWN_K * WIDTH + ALONG_K) * STRIDE * CHANNELS;
+    if (a_x[j] >= end_x[j]) {
+      a_x[j] -= int(OUT_WIDTH * STRIDE); a_y[j] += int(STRIDE);
+      a_at[j] += (WIDTH - OUT_WIDTH) * STRIDE * CHANNELS; // 2^32 too much where WIDTH is less
+    }
+    if (a_y[j] >= end_y[j]) { a_y[j] -= int(OUT_HEIGHT * STRIDE); a_at[j] += x_pitch - OUT_HEIGHT * STRIDE * WIDTH * CHANNELS; }
 #endif
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
@@ -251,13 +254,14 @@ void main() {
   end = min(K, begin + split_k);
   const uint m0 = gl_WorkGroupID.y * TILE_M, n0 = gl_WorkGroupID.x * TILE_N;
   // In quads; the next one of an invocation is DOWN (or ACROSS) quads on. Runs of
-  // 32 invocations work on compact blocks, so that they read few different quads.
-  uint wide = ACROSS, high = 1;
-  if (ACROSS % 8 == 0 && DOWN % 4 == 0) { wide = 8; high = 4; }
-  else if (ACROSS % 4 == 0 && DOWN % 8 == 0) { wide = 4; high = 8; }
+  // 32 invocations work on compact blocks, so that they read few different quads, and
+  // neighbours on one column, so that halves of a run read each quad of b once.
+  uint wide = ACROSS, high = 1, pair = 1;
+  if (ACROSS % 8 == 0 && DOWN % 4 == 0) { wide = 8; high = 4; pair = 2; }
+  else if (ACROSS % 4 == 0 && DOWN % 8 == 0) { wide = 4; high = 8; pair = 2; }
   const uint run = self / (wide * high), within = self % (wide * high);
-  const uint my_m = run / (ACROSS / wide) * high + within / wide;
-  const uint my_n = run % (ACROSS / wide) * wide + within % wide;
+  const uint my_m = run / (ACROSS / wide) * high + within / (pair * wide) * pair + within % pair;
+  const uint my_n = run % (ACROSS / wide) * wide + within / pair % wide;
 
   [[unroll]] for (uint j = 0; j < EACH_N / 4; j++) {
     vec4 first = vec4(0);

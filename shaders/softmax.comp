@@ -1,4 +1,4 @@
-// loss = -log softmax(x)[label], rank = classes that beat the label's, dx = (softmax(x) - onehot(label))·scale
+// loss = -w[label]·log softmax(x)[label], rank = classes that beat the label's, dx = w[label]·(softmax(x) - onehot(label))·scale
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "include/step.glsl"
@@ -13,7 +13,8 @@ layout(constant_id = 3) const uint FORMAT = 0; // of dx; logits are float32
 #include "include/storage.glsl"
 WRITES(4, DX, dx, FORMAT)
 STEP_BUFFER(5);
-layout(push_constant) uniform Args { uint classes, pitch, dx_pitch, with_gradient; };
+layout(binding = 6) readonly buffer W { float w[]; }; // per class; 1 where they are not weighted
+layout(push_constant) uniform Args { uint classes, pitch, dx_pitch, with_gradient, weighted; };
 
 shared float largest[LOCAL], sums[LOCAL];
 shared uint above[LOCAL];
@@ -22,6 +23,7 @@ void main() {
   const uint n = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x, self = gl_LocalInvocationID.x, base = n * pitch;
   const int label = labels[n];
   const bool known = label >= 0 && label < int(classes);
+  const float weight = known && weighted != 0 ? w[label] : 1.0;
   const float own = known ? x[base + uint(label)] : 0.0;
   float top = uintBitsToFloat(0xff800000u); // -infinity
   uint beats = 0, bad = 0;
@@ -53,11 +55,11 @@ void main() {
   sum = sums[0];
   bool nan = above[0] >= 0x10000000u;
   if (self == 0) {
-    loss[n] = !known ? 0.0 : nan ? uintBitsToFloat(0x7fc00000u) : log(sum) + top - own;
+    loss[n] = !known ? 0.0 : nan ? uintBitsToFloat(0x7fc00000u) : weight * (log(sum) + top - own);
     rank[n] = !known || nan ? classes : above[0];
   }
   if (with_gradient != 0) {
-    float scale = known ? gradient_scale : 0.0;
+    float scale = known ? weight * gradient_scale : 0.0;
     for (uint j = self * 4; j < classes; j += LOCAL * 4) {
       vec4 v = vec4(0);
       for (uint l = 0; l < 4 && j + l < classes; l++) {

@@ -119,14 +119,23 @@ func TestLayers(t *testing.T) {
 // reference, in every size that the device lists: all products of every layer that
 // has some, sums cut into parts and whole.
 func TestMatrices(t *testing.T) {
+	t.Run("fp16", func(t *testing.T) {
+		testMatrices(t, layers.FP16, func(f *engine.Features) []engine.MatrixSize { return f.Matrices })
+	})
+	t.Run("bf16", func(t *testing.T) {
+		testMatrices(t, layers.BF16, func(f *engine.Features) []engine.MatrixSize { return f.MatricesBF16 })
+	})
+}
+
+func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.Features) []engine.MatrixSize) {
 	eachDevice(t, func(t *testing.T, d *engine.Device) {
-		if len(d.Features.Matrices) == 0 {
-			t.Skip("the device lists no cooperative matrices of fp16 with sums in float32")
+		if len(sizes(&d.Features)) == 0 {
+			t.Skipf("the device lists no cooperative matrices of %s with sums in float32", precision)
 		}
-		for _, size := range d.Features.Matrices {
+		for _, size := range sizes(&d.Features) {
 			m, n, k := int(size.M), int(size.N), int(size.K)
 			tuning := layers.Tuning{Name: fmt.Sprintf("matrix%dx%dx%d", m, n, k), TileM: 4 * m, TileN: 4 * n, TileK: 2 * k, EachM: 2 * m, EachN: 2 * n,
-				MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: int(d.Features.SubgroupSize)}
+				MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: int(d.Features.SubgroupSize), BF16: precision == layers.BF16}
 			if !tuning.Sound() || !tuning.Fits(&d.Info) {
 				continue
 			}
@@ -136,7 +145,7 @@ func TestMatrices(t *testing.T) {
 				}
 				for _, fill := range []int{1, 64} {
 					tuning.Fill = fill
-					t.Run(fmt.Sprintf("%s/%s/fill%d", c.name, tuning.Name, fill), func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP16) })
+					t.Run(fmt.Sprintf("%s/%s/fill%d", c.name, tuning.Name, fill), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
 				}
 			}
 		}

@@ -68,20 +68,23 @@ func TestTraining(t *testing.T) {
 	cases := []struct {
 		model                    string
 		batch, steps, accumulate int
+		weights                  []float32
 	}{
-		{"alexnet-small", 7, 4, 1},
-		{"alexnet-small", 5, 4, 2},
-		{"alexnet-cifar", 6, 3, 1},
+		{"alexnet-small", 7, 4, 1, nil},
+		{"alexnet-small", 5, 4, 2, nil},
+		{"alexnet-cifar", 6, 3, 1, []float32{0.5, 3, 1, 1, 0.25, 2, 1.5, 1, 0.75, 4}},
 	}
 	eachDevice(t, func(t *testing.T, d *engine.Device) {
 		for _, c := range cases {
 			t.Run(c.model, func(t *testing.T) {
 				net := preset(t, c.model)
 				all := batches(t, net, c.batch, c.steps)
-				cpu, err := alexnet.NewReference(net, c.batch, options(net))
+				opt := options(net)
+				opt.ClassWeights = c.weights
+				cpu, err := alexnet.NewReference(net, c.batch, opt)
 				require.NoError(t, err)
 				want := train(t, cpu, net, all, c.accumulate)
-				dev, err := alexnet.NewDevice(d, net, c.batch, options(net))
+				dev, err := alexnet.NewDevice(d, net, c.batch, opt)
 				require.NoError(t, err)
 				defer dev.Close()
 				got := train(t, dev, net, all, c.accumulate)

@@ -33,7 +33,8 @@ type benchFlags struct {
 	size, workers          int
 	data, format, out      string
 	precisions             []string
-	maxTime                float64
+	maxTime, warmTime      float64
+	tuneBudget             float64
 	noTune                 bool
 	bench.Sampling
 }
@@ -45,11 +46,22 @@ func newBench() *cobra.Command {
 		Short: "Measure the speed of devices",
 		Long: `Measures how fast devices classify and train, and what they could do at best.
 
-Modes, several with commas: infer and train measure whole batches by the wall clock
-(generated pictures, packed while the device computes the batch before; losses read
-back); layers times every layer and pass of a training step by the device's own
-timestamps; peak measures multiply-adds in registers, the bandwidth of memory and
-copies; gemm the product of square matrices; loader reading and scaling of pictures.
+Modes, several with commas: infer and train measure whole batches of generated
+pictures by the wall clock; layers times every layer and pass of a training step by the
+device's own timestamps; peak measures multiply-adds in registers, the bandwidth of
+memory and copies; gemm the product of square matrices; loader reading and scaling of
+pictures.
+
+infer and train give two rows each. The first has all that use has: the batch's pictures,
+as bytes, are written to the device while it computes the batch before, and losses and
+logits are read back; where the device is faster than the host can write (stored² × 3
+bytes a picture), the host is what it measures. The second, "resident", computes pictures
+that are on the device already, as benchmarks of frameworks do.
+
+A GPU's clock rises during the first second of work and falls when it is idle. So a GPU
+is kept busy for 1.5 s before its first test, and every test is first run --warmup times,
+for --warmup-time seconds at least, and until runs no longer become faster (for half of
+--max-time at most). A test that still drifts is told.
 
 Before it is timed, every result is compared with the CPU reference; a wrong one is
 refused, and the exit code is 1. Times are medians; -o json and csv have all samples.
@@ -71,10 +83,12 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
 	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
+	flags.Float64Var(&f.tuneBudget, "tune-budget", 20, "seconds for tuning a model's batch size on a GPU, 0: take only what was found before")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
 	flags.StringSliceVar(&f.precisions, "precision", []string{"fp32"}, "precisions of modes infer, train and layers: "+strings.Join(precisions, ", "))
 	flags.IntVarP(&f.Repeat, "repeat", "r", 10, "samples of each test")
 	flags.IntVar(&f.Warmup, "warmup", 2, "runs before them that do not count")
+	flags.Float64Var(&f.warmTime, "warmup-time", 0.5, "seconds that those runs take at least, on GPUs; 0: no matter how short")
 	flags.Float64Var(&f.maxTime, "max-time", 30, "seconds after which a test takes no more samples than 3")
 	flags.IntVar(&f.size, "size", 1024, "side of the matrices of mode gemm")
 	flags.StringVar(&f.data, "data", "", "pictures for mode loader, as train takes them (default: generated JPEG files of 500×375)")
@@ -116,6 +130,10 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 		return usagef("--warmup %d: it must not be negative", f.Warmup)
 	case !(f.maxTime > 0) || f.maxTime > 1e6:
 		return usagef("--max-time %g: it must be above 0 and at most a million seconds", f.maxTime)
+	case !(f.tuneBudget >= 0) || f.tuneBudget > 1e6:
+		return usagef("--tune-budget %g: it must be from 0 to a million seconds", f.tuneBudget)
+	case !(f.warmTime >= 0) || f.warmTime > 1e6:
+		return usagef("--warmup-time %g: it must be from 0 to a million seconds", f.warmTime)
 	case f.size < 1 || f.size > 16384:
 		return usagef("--size %d: it must be from 1 to 16384", f.size)
 	case f.workers < 0:
@@ -169,10 +187,21 @@ func runBench(cmd *cobra.Command, f *benchFlags) error {
 	for i := range b.report.Results {
 		// Layers and transfers are too short to speak of throttling.
 		if r := &b.report.Results[i]; r.Mode != bench.Layers && r.Mode != bench.Peak && r.Stats != nil && r.Stats.Drifts() {
-			b.warn("%s: %s: the last samples took %+.0f %% longer than the first: throttled, or disturbed?", r.Device, r.Title(), 100**r.Stats.Drift)
+			b.warn("%s: %s: %s", r.Where(), r.Title(), driftText(*r.Stats.Drift, r.Software))
 		}
 	}
 	return errors.Join(b.write(), failed)
+}
+
+// driftText says what a change of a test's times, as a share, may come from.
+func driftText(drift float64, software bool) string {
+	switch {
+	case drift < 0 && software:
+		return fmt.Sprintf("the last samples took %.0f %% less time than the first: did something disturb those?", -100*drift)
+	case drift < 0:
+		return fmt.Sprintf("the last samples took %.0f %% less time than the first: the clock still rose (--warmup-time), or something disturbed the first", -100*drift)
+	}
+	return fmt.Sprintf("the last samples took %.0f %% longer than the first: throttled, or disturbed?", 100*drift)
 }
 
 // choose lists the devices that --device means; the CPU reference is an Info
@@ -230,6 +259,20 @@ func (b *benchmark) write() error {
 	return benchFormats[f.format](b.report, b.cmd.OutOrStdout())
 }
 
+// keep writes what was measured so far, so that a device that hangs later does not
+// take it along.
+func (b *benchmark) keep() {
+	if b.flags.out == "" || len(b.report.Results) == b.kept {
+		return
+	}
+	b.kept = len(b.report.Results)
+	part := *b.report
+	part.Warnings = append(slices.Clone(part.Warnings), "not whole: the run was going on when this was written")
+	if err := weights.Replace(b.flags.out, func(w io.Writer) error { return benchFormats[b.flags.format](&part, w) }); err != nil {
+		b.warn("keep what was measured so far: %v", err)
+	}
+}
+
 type benchNet struct {
 	name string
 	*alexnet.Bench
@@ -242,6 +285,7 @@ type benchmark struct {
 	flags  *benchFlags
 	nets   []benchNet
 	report *bench.Report
+	kept   int // results that keep has written
 }
 
 // warn tells people and the report.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,14 +15,23 @@ import (
 
 func newBenchCompare() *cobra.Command {
 	var limit, format string
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "compare A.json B.json...",
 		Short: "Compare results with those of the first file",
 		Long: `Compares every test of the other files with the same test of the first one: the ratio
 of the medians, its 95 % interval (bootstrap), and "faster" or "slower" where the
-interval leaves 1 out, "cannot tell" otherwise. Tests are matched on the same device
-where both files have it, otherwise with the only other device that ran them. The
-interval knows the spread within each run, not what changes between runs.`,
+interval leaves 1 out, "cannot tell" otherwise. The same test is one of the same mode,
+model, batch and precision, on the same device where both files have it, otherwise with
+the first file's device if it has only one. The interval knows the spread within each
+run, not what changes between runs.
+
+Where a test was done in several ways (with pictures from the host or resident; in
+another program eagerly or as a graph), the same ways are compared. A result of the
+first file whose way the other one lacks is compared with the other's fastest, which the
+row names. --all-variants compares every way with every other, in all precisions.`,
+		Example: `  vkalexnet bench compare before.json after.json --fail-if-slower 5%
+  vkalexnet bench compare result.json torch.json      # scripts/torch_bench.py`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			share := -1.0
@@ -42,11 +52,14 @@ interval knows the spread within each run, not what changes between runs.`,
 				if err != nil {
 					return err
 				}
-				compared, unmatched := bench.CompareReports(first, other)
-				if unmatched > 0 {
-					warn(cmd, "%s: %d of %d results have no single counterpart in %s and are left out", path, unmatched, len(other.Results), args[0])
+				compared := bench.CompareReports(first, other, all)
+				if compared.Unmatched > 0 {
+					warn(cmd, "%s: %d of %d results have no counterpart in %s and are left out", path, compared.Unmatched, len(other.Results), args[0])
 				}
-				rows = append(rows, compared...)
+				if compared.Hidden > 0 {
+					warn(cmd, "%s: %d results were done in other ways than those shown: --all-variants shows them", path, compared.Hidden)
+				}
+				rows = append(rows, compared.Rows...)
 			}
 			if len(rows) == 0 {
 				return fmt.Errorf("compare %s: no test is in both files", strings.Join(args, " and "))
@@ -62,6 +75,7 @@ interval knows the spread within each run, not what changes between runs.`,
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all-variants", false, "compare every way in which a test was done with every other")
 	cmd.Flags().StringVar(&limit, "fail-if-slower", "", `exit code 1 when a test takes longer by more than this and by more than chance, as in "5%"`)
 	addFormat(cmd, &format, "text", "json")
 	return cmd
@@ -73,7 +87,7 @@ func newBenchReport() *cobra.Command {
 		Use:   "report RESULT.json...",
 		Short: "Make a page of results",
 		Long: `Makes one HTML file of the results, with tables and pictures, that needs nothing else
-and no network.`,
+and no network; or, where --out ends in .md, their tables alone.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
@@ -82,7 +96,7 @@ and no network.`,
 			return writeBenchPage(out, args)
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "path of the HTML file (required)")
+	cmd.Flags().StringVar(&out, "out", "", "path of the HTML or Markdown file (required)")
 	return cmd
 }
 
@@ -93,9 +107,14 @@ func writeBenchPage(out string, paths []string) error {
 		if err != nil {
 			return err
 		}
+		r.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		reports = append(reports, r)
 	}
-	if err := weights.Replace(out, func(w io.Writer) error { return bench.WriteHTML(w, reports) }); err != nil {
+	write := bench.WriteHTML
+	if filepath.Ext(out) == ".md" {
+		write = bench.WriteMarkdown
+	}
+	if err := weights.Replace(out, func(w io.Writer) error { return write(w, reports) }); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil

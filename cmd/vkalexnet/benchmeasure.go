@@ -60,6 +60,27 @@ func (d *benchDevice) result(mode, test string) bench.Result {
 		PeakFLOPs: d.flops, PeakBytes: d.bandwidth}
 }
 
+// preheatTime is how long a GPU is kept busy before its first test.
+const preheatTime = 1500 * time.Millisecond
+
+// sample measures as the flags say. Only a GPU's clock takes time to rise.
+func (d *benchDevice) sample(once func() (time.Duration, error)) ([]float64, error) {
+	s := d.flags.Sampling
+	if d.info.Type != engine.Software {
+		s.WarmTime = time.Duration(d.flags.warmTime * float64(time.Second))
+	}
+	return s.Sample(d.ctx, once)
+}
+
+// preheat keeps a GPU busy until its clock has risen.
+func (d *benchDevice) preheat(p *alexnet.Probe) error {
+	if d.info.Type == engine.Software || d.flags.warmTime == 0 {
+		return nil
+	}
+	_, err := bench.Sampling{Repeat: 1, WarmTime: preheatTime, MaxTime: 3 * preheatTime}.Sample(d.ctx, p.Once)
+	return err
+}
+
 func (b *benchmark) device(info engine.Info, name string) error {
 	d := &benchDevice{benchmark: b, info: info, name: name}
 	warn(b.cmd, "device: %s", info.Describe())
@@ -142,8 +163,8 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 	if d.choices == nil {
 		d.choices = alexnet.ReadChoices(&d.dev.Info)
 	}
-	if !d.dev.Software() {
-		d.choices, _, err = tuneFor(d.ctx, d.cmd, d.dev, d.choices, 0, func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+	if !d.dev.Software() && d.flags.tuneBudget > 0 {
+		d.choices, _, err = tuneFor(d.ctx, d.cmd, d.dev, d.choices, time.Duration(d.flags.tuneBudget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
 			return net.Tune(d.ctx, d.dev, batch, mode, d.choices, how)
 		})
 	}
@@ -153,8 +174,9 @@ func (d *benchDevice) tune(net benchNet, batch int, mode alexnet.BenchMode) (err
 
 // network measures one network in one mode and batch size.
 func (d *benchDevice) network(net benchNet, batch int, precision layers.Precision, word string, mode alexnet.BenchMode) error {
+	d.keep()
 	r := d.result(word, word)
-	r.Model, r.Batch = net.name, batch
+	r.Model, r.Batch, r.Precision = net.name, batch, precision.String()
 	if precision != layers.FP32 {
 		r.Variant = precision.String()
 	}
@@ -192,7 +214,7 @@ func (d *benchDevice) network(net benchNet, batch int, precision layers.Precisio
 	if word == bench.Layers {
 		return d.layers(run, r, what)
 	}
-	if r.Samples, err = d.flags.Sample(d.ctx, run.Once); err != nil {
+	if r.Samples, err = d.sample(run.Once); err != nil {
 		return d.notAvailable(r, fmt.Errorf("%s: %w", what, err))
 	}
 	d.add(r)
@@ -204,7 +226,7 @@ func (d *benchDevice) network(net benchNet, batch int, precision layers.Precisio
 		r.Variant += ", "
 	}
 	r.Variant, r.Note = r.Variant+"resident", "the pictures are on the device already"
-	if r.Samples, err = d.flags.Sample(d.ctx, run.Resident); err != nil {
+	if r.Samples, err = d.sample(run.Resident); err != nil {
 		return d.notAvailable(r, fmt.Errorf("%s, resident: %w", what, err))
 	}
 	d.add(r)
@@ -236,7 +258,7 @@ func (d *benchDevice) tell(what string, r *bench.Result) {
 // layers measures every layer and pass of a training step.
 func (d *benchDevice) layers(run *alexnet.BenchRun, r bench.Result, what string) error {
 	var steps [][]alexnet.LayerTime
-	wall, err := d.flags.Sample(d.ctx, func() (time.Duration, error) {
+	wall, err := d.sample(func() (time.Duration, error) {
 		took, err := run.Once()
 		if err != nil {
 			return took, err
@@ -279,7 +301,7 @@ func (d *benchDevice) probe(mode string, p *alexnet.Probe, check *alexnet.BenchC
 		r.Checked = benchCheck(check)
 	}
 	var err error
-	if r.Samples, err = d.flags.Sample(d.ctx, p.Once); err != nil {
+	if r.Samples, err = d.sample(p.Once); err != nil {
 		return d.notAvailable(r, fmt.Errorf("%s: %w", p.Name, err))
 	}
 	d.add(r)
@@ -316,6 +338,11 @@ func closeAll(probes []*alexnet.Probe) {
 // peaks measures what the device can do at best; all other modes tell shares of it.
 func (d *benchDevice) peaks() error {
 	probes, err := alexnet.FMAProbes(d.dev)
+	if err == nil {
+		if err = d.preheat(probes[0]); err != nil {
+			closeAll(probes)
+		}
+	}
 	if err := d.best("FMA rate", probes, err); err != nil {
 		return err
 	}

@@ -68,9 +68,9 @@ func listDevices(w io.Writer, infos []engine.Info, chosen int) error {
 			fmt.Fprintf(w, "%d cannot be used: %s\n", i.Index, i.Rejected)
 			continue
 		}
-		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s, fp16 matrices %s\n",
+		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s, fp16 matrices %s, bf16 matrices %s\n",
 			i.Index, bytesText(i.Limits.StorageRange), bytesText(i.Limits.Allocation), bytesText(uint64(i.Limits.Shared)), i.Limits.Invocations,
-			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps), matricesText(i.Features.Matrices))
+			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps), matricesText(i.Features.Matrices), matricesText(i.Features.MatricesBF16))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,16 @@ import (
 // from data that there is little of.
 type fineTuningFlags struct {
 	freeze, reinit, lrMult []string
+	classWeights           []string
 	noFlip, verticalFlip   bool
 	balanced               bool
 	patience               int
+	bestBy                 string
 }
 
-// startFlags change the network that a run starts with: a resumed one has it
-// in its checkpoint.
-var startFlags = []string{"freeze", "reinit", "lr-mult", "no-flip", "vertical-flip"}
+// startFlags change the network and the loss that a run starts with, or what its
+// best epoch is: a resumed one has them in its checkpoint.
+var startFlags = []string{"freeze", "reinit", "lr-mult", "no-flip", "vertical-flip", "class-weights", "early-stop-metric"}
 
 func (f *fineTuningFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -31,7 +34,9 @@ func (f *fineTuningFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.noFlip, "no-flip", false, "do not mirror pictures left to right")
 	flags.BoolVar(&f.verticalFlip, "vertical-flip", false, "mirror half of the pictures top to bottom, too")
 	flags.BoolVar(&f.balanced, "balanced", false, "draw as many pictures of each class in an epoch, however many there are of it")
-	flags.IntVar(&f.patience, "early-stop-patience", 0, "stop after this many epochs without a better validation accuracy (top-1), 0: never")
+	flags.StringSliceVar(&f.classWeights, "class-weights", nil, "weights of the classes in the loss of training: balanced (rare classes weigh more, so that all count alike), pairs as cat=2,dog=0.5 (others 1), or a file with such a pair on each line")
+	flags.IntVar(&f.patience, "early-stop-patience", 0, "stop after this many epochs without a better one by --early-stop-metric, 0: never")
+	addOneOf(cmd, &f.bestBy, "early-stop-metric", "what of the validation set makes an epoch better, for --early-stop-patience and for best.safetensors", alexnet.BestMetrics...)
 }
 
 // apply changes the options of a run that starts. A resumed run has its
@@ -43,6 +48,7 @@ func (f *fineTuningFlags) apply(cmd *cobra.Command, o *alexnet.Options) error {
 	f.balanced = o.Balanced
 	o.Patience = f.patience
 	if o.Resume != nil {
+		f.bestBy = cmp.Or(o.BestBy, f.bestBy)
 		for _, name := range startFlags {
 			if origin(cmd.Flags().Lookup(name)) == fromFlag {
 				return usagef("--%s changes how a run starts, and --resume goes on with one: start a new run with --weights", name)
@@ -50,6 +56,7 @@ func (f *fineTuningFlags) apply(cmd *cobra.Command, o *alexnet.Options) error {
 		}
 		return nil
 	}
+	o.BestBy = f.bestBy
 	if given := cmd.Flags().Lookup("weights").Value.String(); given == "" && len(f.freeze)+len(f.reinit) > 0 {
 		return usagef("--freeze and --reinit are for a network that has been trained: give its --weights")
 	}

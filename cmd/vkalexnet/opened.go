@@ -19,6 +19,7 @@ type modelFlags struct {
 	labels                 string
 	precision              string
 	batch, workers, crops  int
+	shortBatches           bool // run in less time, see alexnet.ExecOptions
 }
 
 func (f *modelFlags) add(cmd *cobra.Command) {
@@ -118,12 +119,12 @@ func (f *modelFlags) open(cmd *cobra.Command, net *alexnet.Network, file *weight
 		return nil, err
 	}
 	o := &opened{net: net, target: t}
-	precision, err := precisionOn(cmd, f.precision, t.device)
-	if err != nil {
+	options := alexnet.ExecOptions{Inference: true, ShortBatches: f.shortBatches}
+	if options.Precision, err = precisionOn(cmd, f.precision, t.device); err != nil {
 		o.close()
 		return nil, err
 	}
-	if o.exec, err = t.executor(net, batch, alexnet.ExecOptions{Inference: true, Precision: precision}); err == nil {
+	if o.exec, err = t.executor(net, batch, options); err == nil {
 		err = alexnet.LoadWeights(o.exec, file)
 	}
 	if err != nil {

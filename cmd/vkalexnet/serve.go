@@ -50,6 +50,7 @@ put a proxy with both in front.`,
 	flags.StringVar(&f.weights, "weights", "", "safetensors file with the parameters, or the folder of a run (required)")
 	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
 	addDevice(cmd, &f.device)
+	addPrecision(cmd, &f.precision)
 	flags.StringVar(&c.Name, "name", "", "the model's name in the routes (default: the network's)")
 	flags.IntVar(&c.MaxBatch, "max-batch", 16, "pictures in a batch at most")
 	flags.DurationVar(&c.MaxDelay, "max-delay", 2*time.Millisecond, "how long a picture waits for others to share its batch")
@@ -57,7 +58,7 @@ put a proxy with both in front.`,
 	flags.Int64Var(&bodyMiB, "max-body", 32, "a request's body in MiB at most")
 	flags.IntVar(&c.MaxPixels, "max-pixels", 50_000_000, "width times height of a picture at most")
 	flags.DurationVar(&c.Timeout, "timeout", 30*time.Second, "time of a request at most")
-	f.crops, f.batch = 1, 1
+	f.crops, f.batch, f.shortBatches = 1, 1, true
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
 }
@@ -81,16 +82,8 @@ func serve(cmd *cobra.Command, f *modelFlags, c server.Config, listen string) er
 	}
 	defer o.close()
 	c.Net, c.Exec = network, o.exec
-	if c.MaxBatch > 1 {
-		single, err := o.target.executor(network, 1, alexnet.ExecOptions{Inference: true})
-		if err == nil {
-			defer single.Close()
-			err = alexnet.LoadWeights(single, file)
-		}
-		if err != nil {
-			return fmt.Errorf("a second copy of the network, for pictures that come alone (--max-batch 1 does without it): %w", err)
-		}
-		c.Single = single
+	if err := alexnet.Prepare(o.exec); err != nil { // so that no request waits for it
+		return fmt.Errorf("prepare batches of 1 to %d pictures: %w", c.MaxBatch, err)
 	}
 	s, err := server.New(c)
 	if err != nil {

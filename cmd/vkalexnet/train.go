@@ -157,7 +157,7 @@ func (r *trainRun) train() error {
 	}
 	checkpoint := result.Checkpoint
 	if result.BestEpoch > 0 {
-		fmt.Fprintf(out, "best top-1: %.2f %% (epoch %d)\n", 100*result.Best, result.BestEpoch)
+		fmt.Fprintf(out, "best %s: %s (epoch %d)\n", result.BestName, result.BestText, result.BestEpoch)
 		checkpoint = filepath.Join(r.options.OutputDir, alexnet.BestCheckpoint)
 	}
 	if result.Bad > 0 {

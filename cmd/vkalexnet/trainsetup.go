@@ -208,6 +208,14 @@ func (r *trainRun) openData() error {
 	r.flags.classes = classes
 	warn(r.cmd, "data: %s: %d pictures to train on, %d to validate on, %d classes", o.Data, train.Len(), val.Len(), classes)
 	sayDecoder(r.cmd, train)
+	if o.Resume == nil {
+		if o.ClassWeights, err = classWeights(r.flags.fineTuning.classWeights, train, o.Net.NumClasses()); err != nil {
+			return err
+		}
+	}
+	if o.ClassWeights != nil {
+		warn(r.cmd, "class weights: %s", weightsText(o.ClassWeights, train.Classes()))
+	}
 	return nil
 }
 

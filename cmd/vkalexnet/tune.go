@@ -53,6 +53,9 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 			if err != nil {
 				return err
 			}
+			if lacks := alexnet.LacksMatrices(&t.device.Info, stored); lacks != "" {
+				warn(cmd, "%s", lacks)
+			}
 			ctx, stop := interruptible(cmd, "stopping; what was found is kept (again: stop at once)")
 			defer stop()
 			var known layers.Choices
