@@ -150,6 +150,16 @@ func collectShaderStats(dev *engine.Device, models, candidates []string, batches
 		if err != nil {
 			return nil, err
 		}
+		// A step in 16 bits, too: some kernels are of no other.
+		halves, err := alexnet.Recordings(dev.Info, net, batches[0], alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Precision: layers.FP16}, stats.rows[0])
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range halves {
+			if err := add(r, net.Name, stats.rows[0].Name, batches[0]); err != nil {
+				return nil, err
+			}
+		}
 		// The batch is no constant of a kernel: its size only decides which tiles waste little.
 		batch := slices.Max(batches)
 		for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16} {
@@ -318,21 +328,20 @@ func (k *kernelStats) spills() (found []string, told bool) {
 // tunedKernels begins the names of the kernels that only some rows of the tuning
 // table use, matrixKernels and matrixBF16Kernels those that the tuner tries where a
 // device has matrices of fp16 and bf16.
-const (
-	tunedKernels      = "gemm_"
-	matrixKernels     = "gemm_matrix_"
-	matrixBF16Kernels = matrixKernels + "bf16_"
-)
+const tunedKernels = "gemm_"
+
+var matrixKernels, matrixBF16Kernels = []string{"gemm_matrix_", "gemm_mma_"}, []string{"gemm_matrix_bf16_", "gemm_mma_bf16_"}
 
 // tried says that a kernel is a candidate of the tuner on the device.
 func (s *shaderStats) tried(name string) bool {
+	begins := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
 	switch {
 	case len(s.Candidates) == 0:
 		return false
-	case strings.HasPrefix(name, matrixBF16Kernels):
+	case slices.ContainsFunc(matrixBF16Kernels, begins):
 		return s.matricesBF16
 	}
-	return s.matrices && strings.HasPrefix(name, matrixKernels)
+	return s.matrices && slices.ContainsFunc(matrixKernels, begins)
 }
 
 // check fails when a kernel spills, or, if all of them are wanted, when one was
