@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"vkalexnet/engine"
 	"vkalexnet/layers"
 )
 
@@ -22,14 +23,19 @@ const (
 	// above stores its input's gradient. The bits are the same, but that in 16 bits the
 	// gradient is rounded once and not twice where dropout is among them.
 	FuseMask
+	// FusePool normalises inside the max pooling that follows, forward and backward: the
+	// normalised pictures and their gradients are never stored. The bits are the same in
+	// float32; in 16 bits these are no longer rounded. The windows overlap, so elements
+	// are normalised more than once: drivers that run on CPUs keep the two apart.
+	FusePool
 
 	fuseAll Fusion = 1<<iota - 1
 )
 
-var fusionNames = []string{"update", "mask"} // in the order of the constants
+var fusionNames = []string{"update", "mask", "pool"} // in the order of the constants
 
 // FusionVariable is the environment variable that keeps fusions apart, to compare or
-// to measure: "all", or names with commas: update, mask.
+// to measure: "all", or names with commas: update, mask, pool.
 const FusionVariable = "VKALEXNET_APART"
 
 // apart are the fusions that the options or the environment rule out.
@@ -70,8 +76,9 @@ type passes struct {
 	withReLU bool // forward: it applies the ReLU that follows
 	// A neighbour computes these: nothing is recorded for them.
 	noForward, noBackward bool
-	// maskFactor is layers.Slots.MaskFactor.
+	// These are those of layers.Slots.
 	maskFactor float32
+	norm       *layers.LRN
 }
 
 // passes decides which layers are computed together in a step: in training with what
@@ -86,17 +93,25 @@ func (n *deviceNet) passes(train bool) []passes {
 			all[i].withReLU, all[i+1].noForward = true, true
 		}
 	}
-	if !train || !n.fuses(FuseMask) {
-		return all
+	if train && n.fuses(FuseMask) {
+		for i := range all {
+			relu, dropout := layers.Masks(n.net.Layers[i].Layer)
+			switch {
+			case relu && is(i-1, "relu"):
+				all[i].maskFactor, all[i-1].noBackward = 1, true
+			case dropout && is(i-1, "dropout") && is(i-2, "relu"):
+				all[i].maskFactor = n.net.Layers[i-1].Layer.(layers.Dropout).Factor(n.opt.Dropout)
+				all[i-1].noBackward, all[i-2].noBackward = true, true
+			}
+		}
 	}
 	for i := range all {
-		relu, dropout := layers.Masks(n.net.Layers[i].Layer)
-		switch {
-		case relu && is(i-1, "relu"):
-			all[i].maskFactor, all[i-1].noBackward = 1, true
-		case dropout && is(i-1, "dropout") && is(i-2, "relu"):
-			all[i].maskFactor = n.net.Layers[i-1].Layer.(layers.Dropout).Factor(n.opt.Dropout)
-			all[i-1].noBackward, all[i-2].noBackward = true, true
+		if !is(i, "maxpool") || !is(i-1, "lrn") || !n.fuses(FusePool) || n.info.Type == engine.Software && !n.recompute {
+			continue
+		}
+		if norm := n.net.Layers[i-1].Layer.(layers.LRN); layers.PoolsNormalised(norm, n.plans[i].In) {
+			all[i].norm, all[i].maskFactor = &norm, all[i-1].maskFactor
+			all[i-1].noForward, all[i-1].noBackward = true, true
 		}
 	}
 	return all

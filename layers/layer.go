@@ -95,6 +95,9 @@ type Slots[T any] struct {
 	// MaskFactor, which is 1, or what the dropout between them multiplies by. It holds
 	// for the forward pass as well (device only; layers that Masks).
 	MaskFactor float32
+	// Norm, where it is one, is a normalisation that X goes through first (device
+	// only; MaxPool, where PoolsNormalised).
+	Norm *LRN
 	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
 	WithReLU bool
 	// Precision is how X, Y and their gradients are stored, FloatY that Y alone is

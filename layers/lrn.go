@@ -135,16 +135,19 @@ type lrn struct {
 	K, Alpha, Beta           float32
 	Radius, Channels, Groups uint32
 	Backward, Quads, Beta075 bool
-	Masked                   bool   // dx is 0 where x is not positive
+	MaskedX                  bool   // dx is 0 where x is not positive
 	Format                   uint32 // Precision
 }
 
 var lrnKernel = engine.Declare[lrn]("lrn")
 
+// quads reports whether the kernels can take four channels at a time.
+func (l LRN) quads(in Shape) bool { return in.C/l.groups()%4 == 0 && l.Size/2 <= 2 }
+
 func (l LRN) record(r *engine.Recording, s *Slots[engine.Buffer], dy, y engine.Buffer, backward bool) {
 	in := s.Plan.In
-	pitch, group := s.Precision.Pitch(in), in.C/l.groups()
-	quads := group%4 == 0 && l.Size/2 <= 2
+	pitch := s.Precision.Pitch(in)
+	quads := l.quads(in)
 	for _, at := range batchSlices(r, s.Batch, pitch) {
 		n := at[1] - at[0]
 		args := lrn{
@@ -155,7 +158,7 @@ func (l LRN) record(r *engine.Recording, s *Slots[engine.Buffer], dy, y engine.B
 			Backward: backward, Quads: quads, Beta075: l.Beta == 0.75, Format: uint32(s.Precision),
 		}
 		if backward {
-			args.DY, args.Masked = examples(dy, at, pitch), s.MaskFactor != 0
+			args.DY, args.MaskedX = examples(dy, at, pitch), s.MaskFactor != 0
 		}
 		lrnKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), args)
 	}

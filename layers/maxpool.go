@@ -157,12 +157,20 @@ func (l MaxPool) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engin
 
 // Forward records the layer; it leaves each window's winner in s.Keep.
 func (l MaxPool) Forward(r *engine.Recording, s *Slots[engine.Buffer]) {
+	if s.Norm != nil {
+		l.recordNormalised(r, s, false)
+		return
+	}
 	l.record(r, s, s.X, s.Y, false)
 }
 
 // Backward records the gradient: every input collects from the windows it won.
 func (l MaxPool) Backward(r *engine.Recording, s *Slots[engine.Buffer]) {
-	if !s.NoDX {
+	switch {
+	case s.NoDX:
+	case s.Norm != nil:
+		l.recordNormalised(r, s, true)
+	default:
 		l.record(r, s, s.DY, s.DX, true)
 	}
 }
