@@ -37,6 +37,12 @@ type gemmLanes struct {
 	Wide, UnitStride bool
 }
 
+type gemmQuads struct {
+	gemmShape
+	Slots                            uint32
+	Wide, QuadsC, UnitStride, Padded bool
+}
+
 // gemmTile is what the kernels that go through shared memory have in common.
 type gemmTile struct {
 	gemmShape
@@ -59,7 +65,7 @@ type gemmMatrix struct {
 var (
 	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
 	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
-	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmQuadsKernels       = declareGemm[gemmQuads]("gemm_quads_")
 	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
 	gemmMatrixBF16Kernels  = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
@@ -116,6 +122,17 @@ func (g *gemmShape) quadsC() bool {
 	return out
 }
 
+// padded says whether some elements of a are outside of the picture that it is read from.
+func (g *gemmShape) padded() bool {
+	outside := func(in, out, kernel uint32, pad int32) bool {
+		if g.op == opBackwardInput {
+			return g.Stride > 1 || pad < int32(kernel)-1 || int32(in)+pad > int32(out)
+		}
+		return pad > 0 || int32((out-1)*g.Stride+kernel)-pad > int32(in)
+	}
+	return outside(g.Height, g.OutHeight, g.KernelH, g.PadH) || outside(g.Width, g.OutWidth, g.KernelW, g.PadW)
+}
+
 // recordHalf appends products that add up to a c of 16-bit numbers. Kernels
 // write such a c in whole quads only, and sums stay in float32: where c has no
 // quads or there are several products, they go to a float32 c beside it, which is
@@ -148,11 +165,17 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
+		if t.Lanes == 4 {
+			slots := min(t.TileM, m+3) / 4
+			if g.op == opBackwardWeight {
+				slots = t.TileM / 4
+			}
+			gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, 4*slots), int(g.Groups)), gemmQuads{gemmShape: g,
+				Slots: uint32(slots), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
+			return
+		}
 		kernels := &gemmLanes8Kernels
-		switch {
-		case t.Lanes == 4:
-			kernels = &gemmLanes4Kernels
-		case t.Pairs && g.FormatA == uint32(FP32) && g.FormatB == uint32(FP32) && g.FormatC == uint32(FP32):
+		if t.Pairs && g.FormatA == uint32(FP32) && g.FormatB == uint32(FP32) && g.FormatC == uint32(FP32) {
 			kernels = &gemmLanes8PairsKernels
 		}
 		width := t.TileN
