@@ -67,8 +67,9 @@ type Features struct {
 	SubgroupMax     uint32 `json:"subgroup_max"`
 	SubgroupBallot  bool   `json:"subgroup_ballot"` // broadcast and ballot in compute shaders
 	SubgroupShuffle bool   `json:"subgroup_shuffle"`
-	Float16         bool   `json:"float16"`   // half arithmetic
-	Storage16       bool   `json:"storage16"` // half storage buffers
+	SubgroupQuad    bool   `json:"subgroup_quad"` // exchanges between four invocations in compute shaders
+	Float16         bool   `json:"float16"`       // half arithmetic
+	Storage16       bool   `json:"storage16"`     // half storage buffers
 	Int8            bool   `json:"int8"`
 	Int64           bool   `json:"int64"` // 64-bit integers in shaders
 	Timestamps      bool   `json:"timestamps"`
@@ -235,11 +236,12 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 	if s := C.GoString(&more.driver_info[0]); s != "" {
 		info.DriverVersion = s
 	}
-	const compute, ballot, shuffle = 0x20, 8, 16
+	const compute, ballot, shuffle, quad = 0x20, 8, 16, 128
 	info.Features.SubgroupSize = uint32(more.subgroup_size)
 	if more.subgroup_stages&compute != 0 {
 		info.Features.SubgroupBallot = more.subgroup_operations&ballot != 0
 		info.Features.SubgroupShuffle = more.subgroup_operations&shuffle != 0
+		info.Features.SubgroupQuad = more.subgroup_operations&quad != 0
 	}
 	info.Features.SubgroupMin, info.Features.SubgroupMax = uint32(more.min_subgroup), uint32(more.max_subgroup)
 	info.Features.Int64 = more.int64 != 0

@@ -77,15 +77,9 @@ func (m *module) create(d *Device, k *kernel) error {
 	if m.link.pushBytes > int(d.Limits.PushConstants) {
 		return fmt.Errorf("kernel %s: has %d bytes of push constants, and %s allows %d", k.name, m.link.pushBytes, d.Name, d.Limits.PushConstants)
 	}
-	create := &vk.ShaderModuleCreateInfo{SType: vk.StructureTypeShaderModuleCreateInfo, CodeSize: uint(4 * len(words)), PCode: words}
-	var handle vk.ShaderModule
-	result := vk.CreateShaderModule(d.handle, create, nil, &handle)
-	create.Free()
-	runtime.KeepAlive(words)
-	if err := d.sink(result, "vkCreateShaderModule", "%s", k.name); err != nil {
+	if m.handle, err = d.shaderModule(k.name, words); err != nil {
 		return err
 	}
-	m.handle = handle
 	bindings := make([]vk.DescriptorSetLayoutBinding, len(m.link.buffers))
 	for i, b := range m.link.buffers {
 		bindings[i] = vk.DescriptorSetLayoutBinding{
@@ -95,7 +89,7 @@ func (m *module) create(d *Device, k *kernel) error {
 	}
 	setInfo := &vk.DescriptorSetLayoutCreateInfo{SType: vk.StructureTypeDescriptorSetLayoutCreateInfo, BindingCount: uint32(len(bindings)), PBindings: bindings}
 	var set vk.DescriptorSetLayout
-	result = vk.CreateDescriptorSetLayout(d.handle, setInfo, nil, &set)
+	result := vk.CreateDescriptorSetLayout(d.handle, setInfo, nil, &set)
 	setInfo.Free()
 	if err := d.sink(result, "vkCreateDescriptorSetLayout", "%s", k.name); err != nil {
 		return err
@@ -114,6 +108,14 @@ func (m *module) create(d *Device, k *kernel) error {
 	layoutInfo.Free()
 	m.layout = layout
 	return d.sink(result, "vkCreatePipelineLayout", "%s", k.name)
+}
+
+func (d *Device) shaderModule(name string, words []uint32) (handle vk.ShaderModule, err error) {
+	create := &vk.ShaderModuleCreateInfo{SType: vk.StructureTypeShaderModuleCreateInfo, CodeSize: uint(4 * len(words)), PCode: words}
+	result := vk.CreateShaderModule(d.handle, create, nil, &handle)
+	create.Free()
+	runtime.KeepAlive(words)
+	return handle, d.sink(result, "vkCreateShaderModule", "%s", name)
 }
 
 func (m *moduleCache) destroy(d *Device) {
@@ -236,8 +238,16 @@ func (p *pipeline) create(d *Device, name string, ids, values []uint32) error {
 	if full && d.Features.SubgroupMin != d.Features.SubgroupMax {
 		required = d.Features.SubgroupSize
 	}
+	module := p.module.handle
+	if d.Software() {
+		var err error
+		if module, err = d.shaderModule(name, specialized(p.link.words, ids, values)); err != nil {
+			return err
+		}
+		defer vk.DestroyShaderModule(d.handle, module, nil)
+	}
 	var handle C.shim_handle
-	result := vk.Result(C.shim_compute_pipeline(d.shim, C.shim_handle(unsafe.Pointer(d.cache)), C.shim_handle(unsafe.Pointer(p.module.handle)), C.shim_handle(unsafe.Pointer(p.module.layout)),
+	result := vk.Result(C.shim_compute_pipeline(d.shim, C.shim_handle(unsafe.Pointer(d.cache)), C.shim_handle(unsafe.Pointer(module)), C.shim_handle(unsafe.Pointer(p.module.layout)),
 		C.uint32_t(len(ids)), &cids[0], &cvalues[0], C.uint32_t(required), cbool(full), cbool(d.statistics), &handle))
 	p.handle = vk.Pipeline(unsafe.Pointer(handle))
 	return d.sink(result, "vkCreateComputePipelines", "%s", name)

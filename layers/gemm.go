@@ -43,6 +43,12 @@ type gemmLanes struct {
 	Wide, UnitStride bool
 }
 
+type gemmQuads struct {
+	gemmShape
+	Slots                            uint32
+	Wide, QuadsC, UnitStride, Padded bool
+}
+
 // gemmTile is what the kernels that go through shared memory have in common.
 type gemmTile struct {
 	gemmShape
@@ -70,7 +76,7 @@ type gemmMMA struct {
 var (
 	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
 	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
-	gemmLanes4Kernels      = declareGemm[gemmLanes]("gemm_lanes4_")
+	gemmQuadsKernels       = declareGemm[gemmQuads]("gemm_quads_")
 	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
 	gemmMatrixBF16Kernels  = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
 	gemmMMAKernels         = declareGemm[gemmMMA]("gemm_mma_fp16_")
@@ -131,6 +137,17 @@ func (g *gemmShape) quadsC() bool {
 	return out
 }
 
+// padded says whether some elements of a are outside of the picture that it is read from.
+func (g *gemmShape) padded() bool {
+	outside := func(in, out, kernel uint32, pad int32) bool {
+		if g.op == opBackwardInput {
+			return g.Stride > 1 || pad < int32(kernel)-1 || int32(in)+pad > int32(out)
+		}
+		return pad > 0 || int32((out-1)*g.Stride+kernel)-pad > int32(in)
+	}
+	return outside(g.Height, g.OutHeight, g.KernelH, g.PadH) || outside(g.Width, g.OutWidth, g.KernelW, g.PadW)
+}
+
 // masking is what a gradient is multiplied by at last: factor where x, which lies
 // like it, is positive, and 0 elsewhere. Without x nothing is masked.
 type masking struct {
@@ -175,25 +192,12 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	m, n, k, macs := g.extents()
 	r.Work(2 * macs)
 	if t.Lanes > 0 {
-		kernels := &gemmLanes8Kernels
-		switch {
-		case t.Lanes == 4:
-			kernels = &gemmLanes4Kernels
-		case t.Pairs && g.FormatA == uint32(FP32) && g.FormatB == uint32(FP32) && g.FormatC == uint32(FP32):
-			kernels = &gemmLanes8PairsKernels
-		}
-		width := t.TileN
-		if t.Pairs && (!g.QuadsA || m <= t.TileM) {
-			// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
-			width = 4 * t.Lanes
-		}
 		bias := g.moveBias
 		if bias != nil {
 			g.Bias = r.Temp("gradient of a bias", bias.W.Len())
 		}
 		g.move()
-		kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
-			gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
+		g.recordLanes(r, t, m, n)
 		if bias != nil {
 			bias.Record(r, g.Bias)
 		}
@@ -268,6 +272,30 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		sum.First, sum.Count, sum.Y = sum.Count, g.OutChannels, g.Bias
 		sum.record(r, g.moveBias)
 	}
+}
+
+// recordLanes appends a product of m × n sums by the kernel for t.Lanes.
+func (g gemmShape) recordLanes(r *engine.Recording, t Tuning, m, n int) {
+	if t.Lanes == 4 {
+		slots := min(t.TileM, m+3) / 4
+		if g.op == opBackwardWeight {
+			slots = t.TileM / 4
+		}
+		gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, 4*slots), int(g.Groups)), gemmQuads{gemmShape: g,
+			Slots: uint32(slots), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
+		return
+	}
+	kernels := &gemmLanes8Kernels
+	if t.Pairs && g.FormatA == uint32(FP32) && g.FormatB == uint32(FP32) && g.FormatC == uint32(FP32) {
+		kernels = &gemmLanes8PairsKernels
+	}
+	width := t.TileN
+	if t.Pairs && (!g.QuadsA || m <= t.TileM) {
+		// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
+		width = 4 * t.Lanes
+	}
+	kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
+		gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 }
 
 // record appends the sum of a parameter's gradient, by which the parameter moves if

@@ -9,8 +9,9 @@ import (
 // Tuning says how a device's matrix products are cut: one row of the table.
 type Tuning struct {
 	Name string `json:"name"`
-	// Lanes is the subgroup size of the kernel that keeps tiles in registers
-	// and broadcasts between lanes; 0 selects the one with shared memory.
+	// Lanes is the subgroup size of the kernel that keeps tiles in registers:
+	// one that broadcasts between 8 lanes, or exchanges between 4; 0 selects the one
+	// with shared memory.
 	Lanes int `json:"lanes,omitempty"`
 	// Pairs is the kernel with lanes that loads 64 bits at a time.
 	Pairs bool `json:"pairs,omitempty"`
@@ -95,7 +96,7 @@ func (t Tuning) Fits(info *engine.Info) bool {
 	f := info.Features
 	if t.Lanes > 0 {
 		// The kernel needs to know the subgroup size, so it must be the only one.
-		if !f.SubgroupBallot || f.SubgroupSize != uint32(t.Lanes) || f.SubgroupMin != f.SubgroupMax && f.SubgroupMin != 0 {
+		if t.Lanes == 4 && !f.SubgroupQuad || t.Lanes == 8 && !f.SubgroupBallot || f.SubgroupSize != uint32(t.Lanes) || f.SubgroupMin != f.SubgroupMax && f.SubgroupMin != 0 {
 			return false
 		}
 	}
@@ -122,7 +123,7 @@ var tunings = []struct {
 }{
 	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64}, software},
 	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
-	{Tuning{Name: "lanes4", Lanes: 4, TileM: 16, TileN: 32}, software},
+	{Tuning{Name: "quads", Lanes: 4, TileM: 16, TileN: 16}, software},
 	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},
 	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 8, Fill: 128}, anyGPU},
 	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},

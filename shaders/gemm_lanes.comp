@@ -7,9 +7,6 @@
 // variant gemm_lanes8_pairs_forward: -DLANES=8 -DROWS=16 -DPAIRS -DOP=FORWARD
 // variant gemm_lanes8_pairs_backward_input: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_INPUT
 // variant gemm_lanes8_pairs_backward_weight: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_WEIGHT
-// variant gemm_lanes4_forward: -DLANES=4 -DROWS=16 -DOP=FORWARD
-// variant gemm_lanes4_backward_input: -DLANES=4 -DROWS=16 -DOP=BACKWARD_INPUT
-// variant gemm_lanes4_backward_weight: -DLANES=4 -DROWS=16 -DOP=BACKWARD_WEIGHT
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require

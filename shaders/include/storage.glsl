@@ -3,7 +3,7 @@
 // all formats: which one a tensor has is a specialization constant, as in
 // layers/precision.go.
 //
-//   READS(0, X, x, FORMAT)     x is read: load_x(at), load_x4(at)
+//   READS(0, X, x, FORMAT)     x is read: load_x(at), load_x4(at), load_quad_x(at / 4)
 //   WRITES(1, Y, y, FORMAT)    y is written: store_y4(at, v)
 //   UPDATES(2, C, c, FORMAT)   both, and load_c, load_c4, store_c4
 //
@@ -49,11 +49,12 @@ uint pack_half(uint format, vec2 v) {
     vec2 v = unpack_half(FORMAT, NAME##_h[at >> 1]); \
     return (at & 1u) == 0u ? v.x : v.y; \
   } \
-  vec4 load_##NAME##4(uint at) { \
-    if (FORMAT == FP32) return NAME##_4[at >> 2]; \
-    uvec2 v = NAME##_h4[at >> 2]; \
+  vec4 load_quad_##NAME(uint quad) { \
+    if (FORMAT == FP32) return NAME##_4[quad]; \
+    uvec2 v = NAME##_h4[quad]; \
     return vec4(unpack_half(FORMAT, v.x), unpack_half(FORMAT, v.y)); \
-  }
+  } \
+  vec4 load_##NAME##4(uint at) { return load_quad_##NAME(at >> 2); }
 #define TENSOR_STORES(NAME, FORMAT) \
   void store_##NAME##4(uint at, vec4 v) { \
     if (FORMAT == FP32) NAME##_4[at >> 2] = v; \
