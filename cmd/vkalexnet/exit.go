@@ -70,5 +70,7 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 			cure += ", or choose another --output-dir. What was written before is intact"
 		}
 		fmt.Fprintf(w, "The disk is full: %s.\n", cure)
+	case errors.Is(err, syscall.EFBIG):
+		fmt.Fprintln(w, "A file may not grow so large here: raise the limit (ulimit -f), or choose another disk. What was written before is intact.")
 	}
 }

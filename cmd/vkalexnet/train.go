@@ -131,7 +131,7 @@ func (r *trainRun) train() error {
 		warn(r.cmd, "resuming after step %d, in epoch %d", c.State.Step, c.State.Epoch+1)
 	}
 	if err := os.MkdirAll(r.options.OutputDir, 0o755); err != nil {
-		return fmt.Errorf("make the run's folder: %w", err)
+		return fmt.Errorf("make the run's folder: %w; choose another --output-dir", err)
 	}
 	unlock, err := lockFolder(r.options.OutputDir)
 	if err != nil {
