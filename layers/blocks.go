@@ -61,9 +61,16 @@ func (l Conv) Forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 // Backward records the gradients of the parameters and of the input.
 func (l Conv) Backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	inner, plan, ok := l.inBlocks(r, s)
-	if !ok || len(s.Grads) == 0 {
+	if !ok || len(s.Grads) == 0 && len(s.Updates) == 0 {
 		l.gemm(s).backward(r, s)
 		return
+	}
+	rest := *s
+	rest.Grads, rest.Updates = nil, nil
+	l.gemm(s).backward(r, &rest) // the input's gradient takes the weight as it was
+	grads := s.Grads
+	if len(s.Updates) > 0 {
+		grads = []engine.Buffer{r.Temp("gradient of a weight", alignElements(s.Plan.Params[0].Len(), FP16)), r.Temp("gradient of a bias", s.Params[1].Len())}
 	}
 	if s.Blocks.IsZero() {
 		l.recordInBlocks(r, s, plan)
@@ -71,15 +78,18 @@ func (l Conv) Backward(r *engine.Recording, s *Slots[engine.Buffer]) {
 	b := *s
 	b.Plan, b.X, b.NoDX = plan, s.Blocks, true
 	gradient := r.Temp("gradient of the weight in blocks", alignElements(plan.Params[0].Len(), FP32))
-	b.Grads = []engine.Buffer{gradient, s.Grads[1]}
+	b.Grads, b.Updates = []engine.Buffer{gradient, grads[1]}, nil
 	if s.Accumulate {
-		l.recordWeight(r, plan, blocks{X: s.Grads[0], Y: gradient})
+		l.recordWeight(r, plan, blocks{X: grads[0], Y: gradient})
 	}
 	inner.gemm(&b).backward(r, &b)
-	l.recordWeight(r, plan, blocks{X: gradient, Y: s.Grads[0], Back: true})
-	rest := *s
-	rest.Grads = nil
-	l.gemm(s).backward(r, &rest)
+	l.recordWeight(r, plan, blocks{X: gradient, Y: grads[0], Back: true})
+	weight, bias := s.updates()
+	for i, u := range []*Update{weight, bias} {
+		if u != nil {
+			u.Record(r, grads[i])
+		}
+	}
 }
 
 // recordInBlocks records the cutting of s.X into s.Blocks.
