@@ -47,13 +47,14 @@ const (
 // benchLimits are those of a precision. In 16 bits the reference rounds where the
 // device does, but sums that differ in their last bits are now and then rounded to
 // neighbouring numbers, a share of the precision's unit u apart, and from layer to
-// layer more of them. That turns more maxima and ReLUs over: a share of about u of
+// layer more of them; calls computed together leave a rounding out, too. That turns
+// more maxima and ReLUs over: a share of about u of
 // them, each wrong as a whole, so that updates differ by about √u.
 func benchLimits(p layers.Precision) (logits, updates float64) {
 	if p == layers.FP32 {
 		return logitsLimit, updateLimit
 	}
-	return logitsLimit + 2*p.Unit(), updateLimit + 2*math.Sqrt(p.Unit())
+	return logitsLimit + 2*p.Unit(), updateLimit + 3*math.Sqrt(p.Unit())
 }
 
 // Bench measures a network: the same generated pictures and parameters on

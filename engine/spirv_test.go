@@ -21,9 +21,9 @@ func TestReadSpirv(t *testing.T) {
 	require.NoError(t, err)
 	k, err := readSpirv(words)
 	require.NoError(t, err)
-	require.Equal(t, []bufferSlot{{"W", 0, true, true}, {"V", 1, true, true}, {"G", 2, true, false}, {"Step", 3, true, false}, {"Copy", 4, false, true}, {"Overflow", 5, true, true}}, k.buffers)
-	require.Equal(t, []constantSlot{{"PYTORCH", 3, kindBool}, {"FORMAT", 4, kindUint}, {"CHECKED", 5, kindBool}}, k.constants)
-	require.Equal(t, []pushSlot{{"quads", 0, kindUint}, {"momentum", 4, kindFloat}, {"decay", 8, kindFloat}, {"rate_factor", 12, kindFloat}}, k.push)
+	require.Equal(t, []bufferSlot{{"W", 0, true, true}, {"V", 1, true, true}, {"G", 2, true, false}, {"Step", 5, true, false}, {"Copy", 6, false, true}, {"Overflow", 7, true, true}}, k.buffers)
+	require.Equal(t, []constantSlot{{"PYTORCH", 50, kindBool}, {"CHECKED", 51, kindBool}, {"FORMAT_COPY", 52, kindUint}}, k.constants)
+	require.Equal(t, []pushSlot{{"count", 0, kindUint}, {"momentum", 4, kindFloat}, {"decay", 8, kindFloat}, {"rate_factor", 12, kindFloat}}, k.push)
 	require.Equal(t, [3]int{0, -1, -1}, k.localID)
 	require.Equal(t, 16, k.pushBytes)
 
@@ -53,7 +53,7 @@ func FuzzReadSpirv(f *testing.F) {
 
 type wrongArgs struct {
 	W, V, G            Buffer
-	Quads              float32 // a uint in the shader
+	Count              float32 // a uint in the shader
 	Momentum, Decay    float32
 	Pytorch            bool
 	NotInTheShader     uint32
@@ -67,7 +67,7 @@ func TestLinkReportsEveryDisagreement(t *testing.T) {
 	require.NoError(t, err)
 	_, err = k.link(words)
 	require.ErrorContains(t, err, `no field for the buffer "Step"`)
-	require.ErrorContains(t, err, "push constant quads is a float32 in Go")
+	require.ErrorContains(t, err, "push constant count is a float32 in Go")
 	require.ErrorContains(t, err, "the shader has nothing named NotInTheShader")
 	require.ErrorContains(t, err, "the shader has nothing named Spared")
 
