@@ -70,8 +70,9 @@ type Bench struct {
 }
 
 type benchKey struct {
-	train bool
-	n     int
+	train     bool
+	n         int
+	precision layers.Precision
 }
 
 // benchAnswer is what the CPU reference gives.
@@ -133,7 +134,7 @@ func (b *Bench) pictures(ctx context.Context, n int, train bool) (*loader.Batch,
 
 // answer computes the first n pictures of a batch on the CPU, once.
 func (b *Bench) answer(batch *loader.Batch, n int, train bool) (benchAnswer, error) {
-	key := benchKey{train, n}
+	key := benchKey{train, n, b.Precision}
 	if a, ok := b.want[key]; ok {
 		return a, nil
 	}

@@ -12,9 +12,13 @@
 // 16 bits.
 const uint FP32 = 0, FP16 = 1, BF16 = 2;
 
+// Functions that kernels call many times return once: SwiftShader makes a loop of
+// one that returns early, and its time and memory grow with the square of them.
 vec2 unpack_half(uint format, uint word) {
-  if (format == FP16) return unpackHalf2x16(word);
-  return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
+  vec2 v;
+  if (format == FP16) v = unpackHalf2x16(word);
+  else v = vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
+  return v;
 }
 
 // The nearest number that has fp16's 11 significant bits, infinity from 65520 on:
@@ -45,14 +49,22 @@ uint pack_half(uint format, vec2 v) {
   layout(binding = N) ACCESS buffer BLOCK##_H4 { uvec2 NAME##_h4[]; };
 #define TENSOR_LOADS(NAME, FORMAT) \
   float load_##NAME(uint at) { \
-    if (FORMAT == FP32) return NAME[at]; \
-    vec2 v = unpack_half(FORMAT, NAME##_h[at >> 1]); \
-    return (at & 1u) == 0u ? v.x : v.y; \
+    float f; \
+    if (FORMAT == FP32) f = NAME[at]; \
+    else { \
+      vec2 v = unpack_half(FORMAT, NAME##_h[at >> 1]); \
+      f = mix(v.y, v.x, (at & 1u) == 0u); \
+    } \
+    return f; \
   } \
   vec4 load_quad_##NAME(uint quad) { \
-    if (FORMAT == FP32) return NAME##_4[quad]; \
-    uvec2 v = NAME##_h4[quad]; \
-    return vec4(unpack_half(FORMAT, v.x), unpack_half(FORMAT, v.y)); \
+    vec4 f; \
+    if (FORMAT == FP32) f = NAME##_4[quad]; \
+    else { \
+      uvec2 v = NAME##_h4[quad]; \
+      f = vec4(unpack_half(FORMAT, v.x), unpack_half(FORMAT, v.y)); \
+    } \
+    return f; \
   } \
   vec4 load_##NAME##4(uint at) { return load_quad_##NAME(at >> 2); }
 #define TENSOR_STORES(NAME, FORMAT) \
