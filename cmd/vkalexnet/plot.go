@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"gonum.org/v1/plot"
@@ -11,7 +13,8 @@ import (
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+	_ "gonum.org/v1/plot/vg/vgimg" // PNG
+	_ "gonum.org/v1/plot/vg/vgsvg" // SVG
 
 	"vkalexnet/weights"
 )
@@ -20,12 +23,15 @@ func newPlot() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "plot RUN...",
-		Short: "Draw loss and accuracy of several runs into one SVG file",
+		Short: "Draw loss and accuracy of several runs into one SVG or PNG file",
 		Long: `Draws the training loss (lines) with the validation loss (dots), and the validation
 accuracy, of the runs in these folders over their steps.`,
 		Example: "  vkalexnet plot runs/a runs/b -o compared.svg",
 		Args:    needArguments(0, "which runs? Give their folders"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format := pictureFormat(output); format != "svg" && format != "png" {
+				return usagef("--output %s: its name must end in .svg or .png", output)
+			}
 			var runs []*runFolder
 			for _, path := range args {
 				r, err := readRun(path)
@@ -41,7 +47,7 @@ accuracy, of the runs in these folders over their steps.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "runs.svg", "file to write")
+	cmd.Flags().StringVarP(&output, "output", "o", "runs.svg", "file to write: .svg or .png")
 	return cmd
 }
 
@@ -77,7 +83,10 @@ func plotRuns(runs []*runFolder, path string) error {
 	}
 	losses.Legend.YOffs, accuracy.Legend.YOffs = -vg.Centimeter/2, vg.Centimeter/2
 	losses.Y.Max *= 1.05
-	canvas := vgsvg.New(24*vg.Centimeter, 20*vg.Centimeter)
+	canvas, err := draw.NewFormattedCanvas(24*vg.Centimeter, 20*vg.Centimeter, pictureFormat(path))
+	if err != nil {
+		return fmt.Errorf("draw %s: %w", path, err)
+	}
 	const margin = vg.Centimeter / 2
 	inside := draw.Crop(draw.New(canvas), margin, -margin, margin, -margin)
 	for i, tile := range plot.Align([][]*plot.Plot{{losses}, {accuracy}}, draw.Tiles{Rows: 2, Cols: 1, PadY: margin}, inside) {
@@ -87,6 +96,11 @@ func plotRuns(runs []*runFolder, path string) error {
 		_, err := canvas.WriteTo(w)
 		return err
 	})
+}
+
+// pictureFormat is what a file's name ends in, after the dot.
+func pictureFormat(path string) string {
+	return strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
 }
 
 // dots draws points without a line.
