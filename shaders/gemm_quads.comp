@@ -6,7 +6,8 @@
 // a load costs as much as twenty multiply-adds, a broadcast as ten, an exchange
 // within a quad as one. So the four lanes load different rows of a and pass them
 // on: after exchange X a lane has the rows of lane ^ X. Each sum is a chain of its
-// own, whose links stay in a register. docs/kernels.md has the measurements.
+// own, whose links stay in a register. Addresses are computed without branches, with
+// whose square SwiftShader's time and memory to compile grow here (gigabytes). docs/kernels.md has the measurements.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -118,7 +119,7 @@ void main() {
 #define PLACE(S, at, mask) \
     uint at = row_at[S] + (r * width + s) * (channels / UNIT_A) + i, mask = 0xffffffffu; \
     if (PADDED) { \
-      bool ok = uint(row_y[S] + int(r)) < height && uint(row_x[S] + int(s)) < width; \
+      bool ok = all(lessThan(uvec2(row_y[S] + int(r), row_x[S] + int(s)), uvec2(height, width))); \
       mask = ok ? 0xffffffffu : 0u; at &= mask; \
     }
 #else
@@ -127,19 +128,22 @@ void main() {
     if (UNIT_STRIDE) { \
       at = row_at[S] - (r * out_width + s) * (out_channels / UNIT_A) + i; mask = 0xffffffffu; \
       if (PADDED) { \
-        bool ok = uint(row_y[S] - int(r)) < out_height && uint(row_x[S] - int(s)) < out_width; \
+        bool ok = all(lessThan(uvec2(row_y[S] - int(r), row_x[S] - int(s)), uvec2(out_height, out_width))); \
         mask = ok ? 0xffffffffu : 0u; at &= mask; \
       } \
     } else { \
       int y = row_y[S] - int(r), x = row_x[S] - int(s), qy = y / int(stride), qx = x / int(stride); \
-      bool ok = y >= 0 && x >= 0 && qy * int(stride) == y && qx * int(stride) == x && uint(qy) < out_height && uint(qx) < out_width; \
+      bool ok = all(bvec3(all(equal(ivec2(qy, qx) * int(stride), ivec2(y, x))), all(greaterThanEqual(ivec2(y, x), ivec2(0))), all(lessThan(uvec2(qy, qx), uvec2(out_height, out_width))))); \
       mask = ok ? 0xffffffffu : 0u; \
       at = row_at[S] + (uint(qy) * out_width + uint(qx)) * (out_channels / UNIT_A) + i & mask; \
     }
 #endif
 #define NEXT { \
       i++; \
-      if (i == depth) { i = 0; tap += in_g * b_step; s++; if (s == kernel_w) { s = 0; r++; } } \
+      uint round = uint(i == depth); \
+      i -= round * depth; tap += round * in_g * b_step; s += round; \
+      round = uint(s == kernel_w); \
+      s -= round * kernel_w; r += round; \
     }
 #if OP == FORWARD
     // Row k + J of b; beyond the last one a is zero.
@@ -157,8 +161,8 @@ void main() {
 #else
     // Column J of b along k.
 #define B_COLUMN(J) b0[J] = load_quad_b(tap + at0[J] + i); if (WIDE) b1[J] = load_quad_b(tap + at1[J] + i);
-#define B_SCALAR_COLUMN(C, J) b0[C][J] = load_b(ok ? tap + at0[C] + i : 0u); if (WIDE) b1[C][J] = load_b(ok ? tap + at1[C] + i : 0u);
-#define B_SCALAR(J) { bool ok = k + J < K; B_SCALAR_COLUMN(0, J) B_SCALAR_COLUMN(1, J) B_SCALAR_COLUMN(2, J) B_SCALAR_COLUMN(3, J) }
+#define B_SCALAR_COLUMN(C, J) b0[C][J] = load_b(tap + at0[C] + i & in_k); if (WIDE) b1[C][J] = load_b(tap + at1[C] + i & in_k);
+#define B_SCALAR(J) { uint in_k = k + J < K ? 0xffffffffu : 0u; B_SCALAR_COLUMN(0, J) B_SCALAR_COLUMN(1, J) B_SCALAR_COLUMN(2, J) B_SCALAR_COLUMN(3, J) }
     if (QUADS_A) { EACH(B_COLUMN) }
 #endif
     if (QUADS_A) {
@@ -206,7 +210,7 @@ void main() {
   for (uint k = 0; k < K; k += 4) {
 #define A_MASK(J, ROW) \
       uint mask = row_mask[ROW] & live; \
-      if (PADDED) mask &= uint(int(py) + row_y[ROW]) < height && uint(int(px) + row_x[ROW]) < width ? 0xffffffffu : 0u;
+      if (PADDED) mask &= all(lessThan(uvec2(int(py) + row_y[ROW], int(px) + row_x[ROW]), uvec2(height, width))) ? 0xffffffffu : 0u;
 #define A_ONE(J, ROW) { A_MASK(J, ROW) av[J][ROW] = uintBitsToFloat(floatBitsToUint(load_a(place + row_at[ROW] & mask)) & mask | row_one[ROW] & live); }
 #define PIXEL(J) { \
       uint live = k + J < K ? 0xffffffffu : 0u; \
