@@ -69,7 +69,10 @@ func TestCandidateRecordings(t *testing.T) {
 				require.Contains(t, recordings, c.Name)
 				require.Contains(t, recordings[c.Name].String(), p.String())
 				kernel := "gemm_tiles_"
-				if c.MatrixM > 0 {
+				switch {
+				case c.Eights:
+					kernel = "gemm_mma_" + precision.String()
+				case c.MatrixM > 0:
 					kernel = "gemm_matrix_"
 				}
 				require.Contains(t, recordings[c.Name].String(), kernel)
