@@ -48,8 +48,8 @@ const (
 // device does, but sums that differ in their last bits are now and then rounded to
 // neighbouring numbers, a share of the precision's unit u apart, and from layer to
 // layer more of them; calls computed together leave a rounding out, too. That turns
-// more maxima and ReLUs over: a share of about u of
-// them, each wrong as a whole, so that updates differ by about √u.
+// more maxima and ReLUs over: a share of about u of them, each wrong as a whole, so
+// that updates differ by about √u.
 func benchLimits(p layers.Precision) (logits, updates float64) {
 	if p == layers.FP32 {
 		return logitsLimit, updateLimit
