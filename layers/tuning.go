@@ -31,6 +31,9 @@ type Tuning struct {
 	MatrixK  int  `json:"matrix_k,omitempty"`
 	Subgroup int  `json:"subgroup,omitempty"`
 	BF16     bool `json:"bf16,omitempty"`
+	// Split is the kernel with matrices for float32 operands, each the sum of two
+	// numbers of the matrices' format (see Precision.SplitError).
+	Split bool `json:"split,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
@@ -52,9 +55,12 @@ func (t Tuning) Shared() int {
 		return 0
 	}
 	if t.MatrixM > 0 {
-		// Two tiles of each operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
-		a, b := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8))
-		return 2*2*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
+		// Two tiles of each piece of an operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
+		a, b, pieces := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8)), 1
+		if t.Split {
+			pieces = 2
+		}
+		return 2*2*pieces*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
 	}
 	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
 }
@@ -81,13 +87,16 @@ func (t Tuning) Sound() bool {
 				return false
 			}
 		}
+		if t.Split && t.Eights {
+			return false // gemm_mma.comp does not look into what it loads
+		}
 		if t.Eights && (t.TileM%8 != 0 || t.TileN%8 != 0 || t.TileK%8 != 0) {
 			return false
 		}
 		return t.EachM%t.MatrixM == 0 && t.EachN%t.MatrixN == 0 && t.TileK%t.MatrixK == 0 && t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 &&
 			t.Invocations()%t.TileK == 0 && t.Fill >= 0
 	}
-	return t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
+	return !t.Split && t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
 		t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 && t.Invocations()%t.TileK == 0 && t.EachM*t.EachN <= 256 && t.Fill >= 0
 }
 
