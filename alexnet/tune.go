@@ -74,7 +74,7 @@ func (n *deviceNet) products() []layers.Product {
 	seen := map[string]bool{}
 	first := firstTrained(n.specs)
 	for i, p := range n.plans {
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Precision: n.opt.Precision, Split: n.split, FloatY: i == len(n.plans)-1}
 		for _, product := range layers.Products(n.net.Layers[i].Layer, n.info, &s, !n.opt.Inference) {
 			if key := product.String(); !seen[key] {
 				seen[key] = true
@@ -296,7 +296,7 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	right := usable[:0]
 	for _, i := range usable {
 		difference, size := found[i*exampleWords], found[i*exampleWords+1]
-		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()) * size; !(difference <= limit) || !(size > 0) {
+		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()+splitLimit(candidates[i])) * size; !(difference <= limit) || !(size > 0) {
 			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: differs from the safe kernel by %g where rounding explains %g", candidates[i].Name, difference, limit))
 			continue
 		}
