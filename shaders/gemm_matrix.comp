@@ -244,21 +244,23 @@ void store(uint tile, uint m0, uint k0) {
       const bool one = ones(m0 + along_a(j));
       if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 : 0.0;
 #endif
+      vec4 rest = next_a[j];
       [[unroll]] for (uint piece = 0; piece < PIECES; piece++) {
         const uint at = ((tile * PIECES + piece) * ROWS_A + across_a(j)) * STEP_A + along_a(j) / 4;
-        const vec4 v = SPLIT && piece == 0 ? nearest(next_a[j]) : next_a[j];
+        const vec4 v = SPLIT && piece == 0 ? nearest(rest) : rest;
         if (QUADS_A) tile_a[at] = HALF4(v); else tile_a[at][along_a(j) % 4] = HALF(v.x);
-        next_a[j] -= v;
+        rest -= v;
       }
     }
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
     if (in_b(j)) {
+      vec4 rest = next_b[j];
       [[unroll]] for (uint piece = 0; piece < PIECES; piece++) {
         const uint at = ((tile * PIECES + piece) * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
-        const vec4 v = SPLIT && piece == 0 ? nearest(next_b[j]) : next_b[j];
+        const vec4 v = SPLIT && piece == 0 ? nearest(rest) : rest;
         if (QUADS_B) tile_b[at] = HALF4(v); else tile_b[at][along_b(j) % 4] = HALF(v.x);
-        next_b[j] -= v;
+        rest -= v;
       }
     }
   }
