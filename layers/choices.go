@@ -157,6 +157,10 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 				candidates = append(candidates, t)
 			}
 		}
+		if direct := table[0]; direct.Winograd && p.shape.inWinograd() {
+			direct.Name, direct.Winograd = direct.Name+"direct", false
+			candidates = append(candidates, direct)
+		}
 		return candidates
 	}
 	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
@@ -167,7 +171,14 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		candidates = append(candidates, p.candidates(info, eightsTiles, kind)...)
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
-	return append(candidates, p.candidates(info, tiles, Tuning{})...)
+	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
+	if p.shape.inWinograd() {
+		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, tiles, Tuning{}) {
+			t.Name, t.Winograd = "winograd "+t.Name, true
+			candidates = append(candidates, t)
+		}
+	}
+	return candidates
 }
 
 // candidates are the tiles that suit the product and the device.
