@@ -126,6 +126,10 @@ var tiles = [][5]int{
 	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
+// winogradTiles are those tried for the products in Winograd's form: what was best
+// among tiles for products of their extents on one GPU.
+var winogradTiles = [][5]int{{128, 64, 8, 8, 8}, {64, 128, 8, 8, 8}, {256, 128, 8, 16, 8}, {128, 96, 8, 8, 8}}
+
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
 // EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
 // elements at a time. All fit into 48 KiB of shared memory.
@@ -173,7 +177,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 	}
 	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
 	if p.shape.inWinograd() {
-		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, tiles, Tuning{}) {
+		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, winogradTiles, Tuning{}) {
 			t.Name, t.Winograd = "winograd "+t.Name, true
 			candidates = append(candidates, t)
 		}

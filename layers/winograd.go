@@ -55,7 +55,7 @@ func (g *gemmShape) inWinograd() bool {
 	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
 	inQuads, outQuads := g.quads()
 	return g.KernelH == 3 && g.KernelW == 3 && g.Stride == 1 && inQuads && outQuads && in >= 32 && out >= 32 &&
-		g.FormatA|g.FormatB|g.FormatC == uint32(FP32) && int(g.Batch)*tilesH*tilesW >= 128
+		g.FormatA|g.FormatB|g.FormatC == uint32(FP32) && int(g.Batch)*tilesH*tilesW >= 64
 }
 
 // tiles is how many tiles the result has, or for the weight's gradient the output.
