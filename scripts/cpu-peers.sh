@@ -4,7 +4,8 @@
 #
 #   scripts/cpu-peers.sh [FOLDER]        default: cpu-peers; `make cpu-peers OUT=FOLDER` is the same
 #
-# Leaves the JSON files and table.md in FOLDER. Wants vkalexnet built, python3-torch, and node with
+# Leaves the JSON files and table.md in FOLDER. Wants vkalexnet built, python3-torch (with
+# libopenblas0-pthread: without it Debian takes the slow reference BLAS), and node with
 # npm, which fetches onnxruntime-node once. Variables: DEVICE (auto), BATCH (16), REPEAT (5),
 # MODELS (alexnet alexnet-owt), PYTHON (/usr/bin/python3).
 set -uo pipefail
