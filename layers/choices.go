@@ -161,7 +161,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 				candidates = append(candidates, t)
 			}
 		}
-		if direct := table[0]; direct.Winograd && p.shape.inWinograd() {
+		if direct := table[0]; direct.Winograd && p.shape.inWinograd(engine.NewRecording(*info)) {
 			direct.Name, direct.Winograd = direct.Name+"direct", false
 			candidates = append(candidates, direct)
 		}
@@ -176,7 +176,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
 	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
-	if p.shape.inWinograd() {
+	if p.shape.inWinograd(engine.NewRecording(*info)) {
 		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, winogradTiles, Tuning{}) {
 			t.Name, t.Winograd = "winograd "+t.Name, true
 			candidates = append(candidates, t)

@@ -184,7 +184,7 @@ func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products 
 
 // record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
-	if t.Winograd && g.inWinograd() {
+	if t.Winograd && g.inWinograd(r) {
 		g.recordWinograd(r, t)
 		return
 	}
@@ -449,7 +449,7 @@ func (l *gemmLayer) slices(r *engine.Recording, op gemmOp, t Tuning) [][2]int {
 		most = min(most, int(r.Info().Limits.GroupCount)*t.TileM/m)
 	}
 	most = min(most, int(max(1, r.MaxFLOPs()/(2*macs))))
-	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.inWinograd()) {
+	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.inWinograd(r)) {
 		// Every tile reads all pixels: few at a time stay in a CPU's cache.
 		most = min(most, ceilDiv(cachedPixels, int(g.OutHeight*g.OutWidth)))
 	}

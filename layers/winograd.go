@@ -47,15 +47,17 @@ var (
 	winogradBackKernels    = declareGemm[winogradBack]("winograd_")
 )
 
-// inWinograd reports whether the product has a Winograd form that is worth its steps:
-// with few channels these cost more than what they save, and so they do for a
-// handful of tiles, because the weight's step is the same for any batch.
-func (g *gemmShape) inWinograd() bool {
+// inWinograd reports whether the product has a Winograd form that the device may bind and
+// that is worth its steps: with few channels these cost more than what they save, and
+// so they do for a handful of tiles, because the weight's step is the same for any batch.
+func (g *gemmShape) inWinograd(r *engine.Recording) bool {
 	tilesH, tilesW := g.tiles()
-	in, out := g.Channels/g.Groups, g.OutChannels/g.Groups
+	in, out := int(g.Channels/g.Groups), int(g.OutChannels/g.Groups)
 	inQuads, outQuads := g.quads()
 	return g.KernelH == 3 && g.KernelW == 3 && g.Stride == 1 && inQuads && outQuads && in >= 32 && out >= 32 &&
-		g.FormatA|g.FormatB|g.FormatC == uint32(FP32) && int(g.Batch)*tilesH*tilesW >= 64
+		g.FormatA|g.FormatB|g.FormatC == uint32(FP32) && int(g.Batch)*tilesH*tilesW >= 64 &&
+		winogradPlaces*g.Groups <= r.Info().Limits.GroupCount &&
+		winogradPlaces*max(tilesH*tilesW*int(max(g.Channels, g.OutChannels)), in*int(g.OutChannels)) <= r.MaxWords()
 }
 
 // tiles is how many tiles the result has, or for the weight's gradient the output.
@@ -99,7 +101,7 @@ func (g gemmShape) recordWinograd(r *engine.Recording, t Tuning) {
 		winogradBackKernels[g.op].Record(r, engine.Threads(count), b)
 	}
 
-	most := winogradWords / int(max(inner.XPitch, inner.YPitch))
+	most := min(winogradWords, r.MaxWords()) / int(max(inner.XPitch, inner.YPitch))
 	weights := int(g.Channels/g.Groups) * int(g.OutChannels) // to a tap
 	if g.op == opBackwardWeight {
 		if t.Lanes > 0 {
