@@ -80,75 +80,95 @@ func (g *gemmShape) winogradProduct(n int) gemmShape {
 
 // recordWinograd appends the product in Winograd's form.
 func (g gemmShape) recordWinograd(r *engine.Recording, t Tuning) {
-	t.Winograd = false
-	tilesH, tilesW := g.tiles()
-	tiles := tilesH * tilesW
-	inner := g.winogradProduct(0)
+	t.Winograd = false // of the product in the middle
+	switch g.op {
+	case opForward:
+		g.recordWinogradPictures(r, t, g.inputs(g.A), g.results(g.C))
+	case opBackwardInput:
+		from, to := g.results(g.A), g.inputs(g.C)
+		from.padH, from.padW = 2-g.PadH, 2-g.PadW
+		g.recordWinogradPictures(r, t, from, to)
+	default:
+		g.recordWinogradGradient(r, t, g.inputs(g.A), g.results(g.B))
+	}
+}
 
-	// picture brings examples of x, or dy, into Winograd's form, gradient those of dy as e.
-	into := func(kernel engine.Kernel[winograd], from engine.Buffer, at [2]int, height, width, channels, pitch uint32, padH, padW int32) engine.Buffer {
-		n := at[1] - at[0]
-		to := r.Temp("in Winograd's form", n*tiles*winogradPlaces*int(channels))
-		count := n * tiles * int(channels) / 4
-		kernel.Record(r, engine.Threads(count), winograd{X: examples(from, at, int(pitch)), Y: to, Count: uint32(count), Quads: channels / 4, XPitch: pitch / 4,
-			Height: height, Width: width, TilesH: uint32(tilesH), TilesW: uint32(tilesW), PadH: padH, PadW: padW})
-		return to
-	}
-	back := winogradBack{D: g.D, Accumulate: g.Accumulate, Relu: g.Relu, Masked: g.Masked, MaskFactor: g.MaskFactor, FormatD: g.FormatD,
-		TilesH: uint32(tilesH), TilesW: uint32(tilesW)}
-	finish := func(b winogradBack, count int) {
-		b.Count = uint32(count)
-		winogradBackKernels[g.op].Record(r, engine.Threads(count), b)
-	}
+// winogradMaps are the examples of a tensor: of x, y or their gradients.
+type winogradMaps struct {
+	examples                       engine.Buffer
+	height, width, channels, pitch uint32
+	padH, padW                     int32 // zeros that tiles begin with
+}
 
-	most := min(winogradWords, r.MaxWords()) / int(max(inner.XPitch, inner.YPitch))
-	weights := int(g.Channels/g.Groups) * int(g.OutChannels) // to a tap
-	if g.op == opBackwardWeight {
-		if t.Lanes > 0 {
-			most = min(most, ceilDiv(cachedPixels, tiles))
-		}
-		inner.C = r.Temp("gradient of the weight in Winograd's form", winogradPlaces*weights)
-		if g.WithBias {
-			inner.WithBias, inner.Bias = true, r.Temp("gradient of the bias in Winograd's form", winogradPlaces*int(g.OutChannels))
-		}
-		for i, at := range cut(int(g.Batch), most) {
-			inner.Batch, inner.Accumulate = uint32(at[1]-at[0]), i > 0
-			inner.A = into(winogradPictureKernel, g.A, at, g.Height, g.Width, g.Channels, g.XPitch, g.PadH, g.PadW)
-			inner.B = into(winogradGradientKernel, g.B, at, g.OutHeight, g.OutWidth, g.OutChannels, g.YPitch, 0, 0)
-			inner.record(r, t)
-		}
-		moved := g
-		moved.move()
-		back.A, back.C, back.D, back.Update, back.sgdArgs = inner.C, moved.C, moved.D, moved.Update, moved.sgdArgs
-		back.Quads = g.OutChannels / 4
-		finish(back, weights/4)
-		if g.WithBias { // (A e Aᵀ)[1][1] is the sum of e
-			sum := reduce{X: inner.Bias, First: 5 * g.OutChannels, Count: g.OutChannels, Splits: 1, Y: g.Bias, Accumulate: g.Accumulate, Columns: g.OutChannels}
-			sum.record(r, g.moveBias)
-		}
-		return
-	}
+func (g *gemmShape) inputs(x engine.Buffer) winogradMaps {
+	return winogradMaps{x, g.Height, g.Width, g.Channels, g.XPitch, g.PadH, g.PadW}
+}
 
-	inner.B = r.Temp("weight in Winograd's form", winogradPlaces*weights)
-	winogradWeightKernel.Record(r, engine.Threads(weights/4), winograd{X: g.B, Y: inner.B, Count: uint32(weights / 4), Quads: g.OutChannels / 4, Rotated: g.op == opBackwardInput})
-	height, width, channels, pitch, padH, padW := g.Height, g.Width, g.Channels, g.XPitch, g.PadH, g.PadW
-	back.Height, back.Width, back.Quads, back.Pitch = g.OutHeight, g.OutWidth, g.OutChannels/4, g.YPitch
-	if g.op == opBackwardInput {
-		height, width, channels, pitch, padH, padW = g.OutHeight, g.OutWidth, g.OutChannels, g.YPitch, 2-g.PadH, 2-g.PadW
-		back.Height, back.Width, back.Quads, back.Pitch = g.Height, g.Width, g.Channels/4, g.XPitch
+func (g *gemmShape) results(y engine.Buffer) winogradMaps {
+	return winogradMaps{y, g.OutHeight, g.OutWidth, g.OutChannels, g.YPitch, 0, 0}
+}
+
+// intoWinograd appends the step of some examples into Winograd's form.
+func (g *gemmShape) intoWinograd(r *engine.Recording, step engine.Kernel[winograd], from winogradMaps, at [2]int) engine.Buffer {
+	down, across := g.tiles()
+	count := (at[1] - at[0]) * down * across * int(from.channels) / 4
+	to := r.Temp("in Winograd's form", 4*winogradPlaces*count)
+	step.Record(r, engine.Threads(count), winograd{X: examples(from.examples, at, int(from.pitch)), Y: to, Count: uint32(count), Quads: from.channels / 4,
+		XPitch: from.pitch / 4, Height: from.height, Width: from.width, TilesH: uint32(down), TilesW: uint32(across), PadH: from.padH, PadW: from.padW})
+	return to
+}
+
+// winogradSlices cuts the batch so that what lies between the steps stays in a cache.
+func (g *gemmShape) winogradSlices(r *engine.Recording, t Tuning) [][2]int {
+	one := g.winogradProduct(1)
+	most := min(winogradWords, r.MaxWords()) / int(max(one.XPitch, one.YPitch))
+	if g.op == opBackwardWeight && t.Lanes > 0 {
+		most = min(most, ceilDiv(cachedPixels, int(one.Height*one.Width)))
 	}
-	back.WithBias, back.Bias = g.WithBias, g.Bias
-	for _, at := range cut(int(g.Batch), most) {
-		n := at[1] - at[0]
-		inner.Batch = uint32(n)
-		inner.A = into(winogradPictureKernel, g.A, at, height, width, channels, pitch, padH, padW)
-		inner.C = r.Temp("result in Winograd's form", n*tiles*winogradPlaces*4*int(back.Quads))
-		inner.record(r, t)
-		b := back
-		b.A, b.C = inner.C, examples(g.C, at, int(back.Pitch))
+	return cut(int(g.Batch), most)
+}
+
+// recordWinogradPictures appends a product whose result is pictures: y or dx.
+func (g *gemmShape) recordWinogradPictures(r *engine.Recording, t Tuning, from, to winogradMaps) {
+	taps := int(g.Channels/g.Groups) * int(g.OutChannels) / 4 // quads
+	weight := r.Temp("weight in Winograd's form", 4*winogradPlaces*taps)
+	winogradWeightKernel.Record(r, engine.Threads(taps), winograd{X: g.B, Y: weight, Count: uint32(taps), Quads: g.OutChannels / 4, Rotated: g.op == opBackwardInput})
+	for _, at := range g.winogradSlices(r, t) {
+		product := g.winogradProduct(at[1] - at[0])
+		count := int(product.Batch*product.Height*product.Width) * int(to.channels) / 4
+		product.A, product.B = g.intoWinograd(r, winogradPictureKernel, from, at), weight
+		product.C = r.Temp("result in Winograd's form", 4*winogradPlaces*count)
+		product.record(r, t)
+		back := winogradBack{A: product.C, C: examples(to.examples, at, int(to.pitch)), Count: uint32(count), Quads: to.channels / 4, Pitch: to.pitch,
+			Height: to.height, Width: to.width, TilesH: product.Height, TilesW: product.Width, Accumulate: g.Accumulate,
+			WithBias: g.WithBias, Bias: g.Bias, Relu: g.Relu, Masked: g.Masked, MaskFactor: g.MaskFactor, FormatD: g.FormatD}
 		if g.Masked {
-			b.D = examples(g.D, at, Precision(g.FormatD).Words(int(back.Pitch)))
+			back.D = examples(g.D, at, Precision(g.FormatD).Words(int(to.pitch)))
 		}
-		finish(b, n*tiles*int(back.Quads))
+		winogradBackKernels[g.op].Record(r, engine.Threads(count), back)
+	}
+}
+
+// recordWinogradGradient appends the weight's gradient, and the bias's.
+func (g gemmShape) recordWinogradGradient(r *engine.Recording, t Tuning, x, dy winogradMaps) {
+	taps := int(g.Channels/g.Groups) * int(g.OutChannels) / 4 // quads
+	weight := r.Temp("gradient of the weight in Winograd's form", 4*winogradPlaces*taps)
+	bias := engine.Buffer{}
+	if g.WithBias {
+		bias = r.Temp("gradient of the bias in Winograd's form", winogradPlaces*int(g.OutChannels))
+	}
+	for i, at := range g.winogradSlices(r, t) {
+		product := g.winogradProduct(at[1] - at[0])
+		product.A = g.intoWinograd(r, winogradPictureKernel, x, at)
+		product.B = g.intoWinograd(r, winogradGradientKernel, dy, at)
+		product.C, product.Accumulate, product.WithBias, product.Bias = weight, i > 0, g.WithBias, bias
+		product.record(r, t)
+	}
+	g.move()
+	winogradBackKernels[g.op].Record(r, engine.Threads(taps), winogradBack{A: weight, C: g.C, D: g.D, Count: uint32(taps), Quads: g.OutChannels / 4,
+		Accumulate: g.Accumulate, Update: g.Update, sgdArgs: g.sgdArgs})
+	if g.WithBias { // at place 5, (A e Aᵀ)[1][1], is the sum of e
+		sum := reduce{X: bias, First: 5 * g.OutChannels, Count: g.OutChannels, Splits: 1, Y: g.Bias, Accumulate: g.Accumulate, Columns: g.OutChannels}
+		sum.record(r, g.moveBias)
 	}
 }
