@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -206,24 +204,16 @@ func collect(stdin io.Reader, paths []string) (*pictures, error) {
 	return &p, nil
 }
 
-// addFolder adds the pictures in a folder and below, in the order of their names.
+// addFolder adds the pictures in a folder and below. A folder below that cannot
+// be listed counts as one that cannot be read: the others are still to be done.
 func (p *pictures) addFolder(folder string) error {
-	return filepath.WalkDir(folder, p.addBelow(folder))
-}
-
-func (p *pictures) addBelow(folder string) fs.WalkDirFunc {
-	return func(path string, entry fs.DirEntry, err error) error {
-		if err != nil && path == folder {
-			return err
-		}
-		if err != nil { // a folder below: the others are still to be done
-			p.add(path, func() (image.Image, error) { return nil, err })
-			return fs.SkipDir
-		}
-		if entry.IsDir() || !loader.IsPicture(entry.Name()) {
-			return nil
-		}
-		p.add(path, func() (image.Image, error) { return loader.ReadImage(path) })
+	return loader.Walk(folder, func(path string, err error) error {
+		p.add(path, func() (image.Image, error) {
+			if err != nil {
+				return nil, err
+			}
+			return loader.ReadImage(path)
+		})
 		return nil
-	}
+	})
 }
