@@ -98,7 +98,11 @@ func parseList(r io.Reader) ([]listLine, error) {
 		}
 		if f := strings.Split(text, "\t"); len(f) == 2 || len(f) == 3 {
 			f = append(f, "")
-			lines = append(lines, listLine{n, strings.TrimSpace(f[0]), strings.TrimSpace(f[1]), strings.TrimSpace(f[2])})
+			line := listLine{n, strings.TrimSpace(f[0]), strings.TrimSpace(f[1]), strings.TrimSpace(f[2])}
+			if line.label == "" {
+				return nil, fmt.Errorf("line %d, %q, has no label between its tabs", n, text)
+			}
+			lines = append(lines, line)
 			continue
 		}
 		cut := strings.LastIndexAny(text, " \t")

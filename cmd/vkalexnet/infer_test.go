@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,4 +46,24 @@ func TestFolderWithLinks(t *testing.T) {
 
 	var missing pictures
 	require.ErrorIs(t, missing.addFolder(filepath.Join(dir, "missing")), fs.ErrNotExist)
+}
+
+// A name can hold what would break lines or command a terminal.
+func TestVisible(t *testing.T) {
+	for name, want := range map[string]string{
+		"with space.jpg": "with space.jpg", "ünïcode 猫.jpg": "ünïcode 猫.jpg",
+		"new\nline.jpg": `"new\nline.jpg"`, "red\x1b[31m.jpg": `"red\x1b[31m.jpg"`,
+	} {
+		require.Equal(t, want, visible(name))
+		var b bytes.Buffer
+		require.NoError(t, newPredictionWriter(&b, "text", false).write(prediction{File: name, Error: name}))
+		require.Equal(t, want+"\n  error: "+want+"\n", b.String())
+	}
+}
+
+// What is interrupted before its first picture is an array all the same.
+func TestNoPredictionsAreJSON(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, newPredictionWriter(&b, "json", false).close())
+	require.Equal(t, "[]\n", b.String())
 }
