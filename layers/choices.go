@@ -126,6 +126,10 @@ var tiles = [][5]int{
 	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
+// winogradTiles are those tried for the products in Winograd's form: what was best
+// among tiles for products of their extents on one GPU.
+var winogradTiles = [][5]int{{128, 64, 8, 8, 8}, {64, 128, 8, 8, 8}, {256, 128, 8, 16, 8}, {128, 96, 8, 8, 8}}
+
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
 // EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
 // elements at a time. All fit into 48 KiB of shared memory.
@@ -157,6 +161,10 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 				candidates = append(candidates, t)
 			}
 		}
+		if direct := table[0]; direct.Winograd && p.shape.inWinograd(engine.NewRecording(*info)) {
+			direct.Name, direct.Winograd = direct.Name+"direct", false
+			candidates = append(candidates, direct)
+		}
 		return candidates
 	}
 	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
@@ -167,7 +175,14 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		candidates = append(candidates, p.candidates(info, eightsTiles, kind)...)
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
-	return append(candidates, p.candidates(info, tiles, Tuning{})...)
+	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
+	if p.shape.inWinograd(engine.NewRecording(*info)) {
+		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, winogradTiles, Tuning{}) {
+			t.Name, t.Winograd = "winograd "+t.Name, true
+			candidates = append(candidates, t)
+		}
+	}
+	return candidates
 }
 
 // candidates are the tiles that suit the product and the device.

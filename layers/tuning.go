@@ -33,6 +33,8 @@ type Tuning struct {
 	BF16     bool `json:"bf16,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
+	// Winograd computes convolutions by 3 × 3 in Winograd's form, where that pays.
+	Winograd bool `json:"winograd,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -121,9 +123,9 @@ var tunings = []struct {
 	Tuning
 	suits func(*engine.Info) bool
 }{
-	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64}, software},
-	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
-	{Tuning{Name: "quads", Lanes: 4, TileM: 16, TileN: 16}, software},
+	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64, Winograd: true}, software},
+	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32, Winograd: true}, software},
+	{Tuning{Name: "quads", Lanes: 4, TileM: 16, TileN: 16, Winograd: true}, software},
 	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},
 	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 8, Fill: 128}, anyGPU},
 	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},

@@ -37,6 +37,9 @@ var layerCases = []layerCase{
 	{"conv_wide", layers.Conv{Out: 100, KernelH: 3, KernelW: 3, Stride: 2, Pad: 0}, layers.Shape{C: 68, H: 8, W: 8}, 1},
 	{"conv_eights", layers.Conv{Out: 48, KernelH: 3, KernelW: 3, Stride: 2, Pad: 1, Groups: 2}, layers.Shape{C: 32, H: 9, W: 7}, 3},
 	{"conv_tiny_maps", layers.Conv{Out: 8, KernelH: 2, KernelW: 1, Stride: 1, Pad: 0}, layers.Shape{C: 4, H: 3, W: 1}, 7},
+	{"conv_winograd", layers.Conv{Out: 40, KernelH: 3, KernelW: 3, Stride: 1, Pad: 1}, layers.Shape{C: 36, H: 13, W: 13}, 3},
+	{"conv_winograd_groups", layers.Conv{Out: 72, KernelH: 3, KernelW: 3, Stride: 1, Groups: 2}, layers.Shape{C: 64, H: 9, W: 15}, 3},
+	{"conv_winograd_padded", layers.Conv{Out: 32, KernelH: 3, KernelW: 3, Stride: 1, Pad: 2}, layers.Shape{C: 32, H: 6, W: 7}, 6},
 	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
 	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
 	{"linear_one", layers.Linear{Out: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
@@ -59,7 +62,7 @@ var layerCases = []layerCase{
 // only the device's own: strides, groups, and sizes that no tile divides, with
 // aligned loads and without. Other rows mean other pipelines, which software
 // drivers take seconds to build.
-var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true}
+var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true, "conv_winograd_groups": true}
 
 func multiplies(l layers.Layer) bool {
 	switch l.(type) {
@@ -96,6 +99,7 @@ func TestLayers(t *testing.T) {
 				tunings = tunings[:1]
 			}
 			for _, tuning := range tunings {
+				tuning.Winograd = true // of the cases named after it; not what GPUs do unless they were measured
 				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP32) })
 			}
 			for _, p := range []layers.Precision{layers.FP16, layers.BF16} {
@@ -253,6 +257,9 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 	r.Label(c.name)
 	c.layer.Forward(r, &dev)
 	c.layer.Backward(r, &dev)
+	if c.name == "conv_winograd" && precision == layers.FP32 {
+		require.Contains(t, r.String(), "winograd_backward_weight", "the case is meant for it")
+	}
 	run := func() map[string][]float32 {
 		prog, err := d.Compile(r, engine.Options{})
 		require.NoError(t, err)
