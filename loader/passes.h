@@ -1,15 +1,17 @@
 // The loops over pixels, compiled once for each kind of vectors: resize.c
-// includes this with TARGET, what the functions are compiled for, and NAME, their
-// names. They are plain arithmetic of whole numbers on GNU C's vectors, which gcc
+// includes this with TARGET, what the functions are compiled for, NAME, their names,
+// and LANES, how many words of 4 bytes a vector has. They are plain arithmetic of whole numbers on GNU C's vectors, which gcc
 // and clang have on every processor, so all give the same bytes.
 
-// NAME(sums) is what both passes compute, for 8 words of 4 bytes at once: bytes c
-// of the words at dst are the sums over k < taps of weight w[k] times bytes c of
+typedef uint32_t NAME(words) __attribute__((vector_size(4 * LANES)));
+
+// NAME(sums) is what both passes compute, for a vector of words at once: bytes c of
+// the words at dst are the sums over k < taps of weight w[k] times bytes c of
 // those at src + k*step, rounded. Of the words' bytes, `bytes` count.
 TARGET static inline ALWAYS void NAME(sums)(uint8_t *dst, const uint8_t *src, long step, const int32_t *w, int taps, int bytes, int clip) {
-	words a = {HALF, HALF, HALF, HALF, HALF, HALF, HALF, HALF}, b = a, c = a, d = a;
+	NAME(words) a = (NAME(words)){0} + HALF, b = a, c = a, d = a;
 	for (int k = 0; k < taps; k++, src += step) {
-		words v;
+		NAME(words) v;
 		memcpy(&v, src, sizeof v);
 		const uint32_t weight = (uint32_t)w[k];
 		a += (v & 255) * weight;
@@ -27,7 +29,7 @@ TARGET static inline ALWAYS void NAME(sums)(uint8_t *dst, const uint8_t *src, lo
 	memcpy(dst, &a, sizeof a);
 }
 
-// NAME(along) scales 8 rows along, to 3 bytes a pixel, pitch bytes apart. In
+// NAME(along) scales LANES rows along, to 3 bytes a pixel, pitch bytes apart. In
 // columns the rows' pixels lie above each other, so that a vector holds one of
 // every row: as many columns at a time as are in the nearest cache.
 TARGET static void NAME(along)(uint8_t *dst, long pitch, const uint8_t *const *rows, const resize_axis *a, uint8_t *columns) {
@@ -103,3 +105,7 @@ TARGET static void NAME(ycc_to_rgb)(uint8_t *dst, const uint8_t *luma, int width
 		}
 	}
 }
+
+#undef TARGET
+#undef NAME
+#undef LANES

@@ -1,12 +1,9 @@
 #include "resize.h"
 #include <string.h>
 
-typedef uint32_t words __attribute__((vector_size(32)));
-
 enum {
-	LANES = RESIZE_LANES,
-	HALF = 1 << (RESIZE_BITS - 1),
-	LIMIT = 255 << RESIZE_BITS,
+	HALF = 1u << (RESIZE_BITS - 1),
+	LIMIT = 255u << RESIZE_BITS,
 	LITTLE = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	PIXEL = LITTLE ? 3 : 4, // bytes of a pixel's word, from its lowest, that are of use
 };
@@ -20,23 +17,20 @@ static inline uint32_t clamp(int32_t v) { return v < 0 ? 0 : v > 255 ? 255 : (ui
 
 #define TARGET
 #define NAME(f) f##_plain
+#define LANES 4
 #include "passes.h"
-#undef TARGET
-#undef NAME
 
 #if defined(__x86_64__)
 #define TARGET __attribute__((target("sse4.1")))
 #define NAME(f) f##_sse4
+#define LANES 4
 #include "passes.h"
-#undef TARGET
-#undef NAME
 
 #ifndef _WIN32 // where compilers do not align the stack for vectors of 32 bytes
 #define TARGET __attribute__((target("avx2")))
 #define NAME(f) f##_avx2
+#define LANES 8
 #include "passes.h"
-#undef TARGET
-#undef NAME
 #endif
 #endif
 

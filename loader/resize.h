@@ -28,7 +28,8 @@ static inline long resize_pitch(long n) { return (3 * n + 63) / 32 * 32; }
 // src, src_stride bytes apart, the first of which is input y.lo: along the rows first,
 // then down the columns, rounded to bytes after each. scratch holds 32 bytes for each
 // of RESIZE_COLUMNS columns, or x.taps where these are more, and resize_pitch(x.n) for
-// each row from y.lo to y.hi, their number rounded up to a multiple of RESIZE_LANES.
+// each row from y.lo to y.hi, their number rounded up to a multiple of RESIZE_LANES,
+// the most words that a vector has.
 void resize(int vectors, uint8_t *dst, long stride, const uint8_t *src, long src_stride, const resize_axis *x, const resize_axis *y, uint8_t *scratch);
 
 // resize_four makes every pixel of the two by two around its place, with the
