@@ -27,6 +27,9 @@ func newInfer() *cobra.Command {
 		Long: `Classifies pictures. PATH is a file, a folder (all pictures in it and below), "-" for a
 picture on standard input, or synthetic:N for N generated ones that training never sees.
 
+JPEG, PNG, GIF (its first picture), BMP, TIFF, WebP, PPM and PGM are read. The orientation
+that a camera notes (EXIF) is not applied.
+
 A file that cannot be read gives an error in its place, and exit code 1 when all
 the others are done.
 
@@ -104,7 +107,11 @@ func infer(cmd *cobra.Command, f *modelFlags, inside *insideFlags, paths []strin
 	}
 	defer o.close()
 	warn(cmd, "protocol: %s", net.Input.Protocol(f.crops))
-	ctx, stop := interruptible(cmd, "stopping after this batch; what is done is written (again: stop at once)")
+	told := "what is done is written"
+	if inside.layer != "" {
+		told = "no file is written"
+	}
+	ctx, stop := interruptible(cmd, "stopping after this batch; "+told+" (again: stop at once)")
 	defer stop()
 	cmd.SetContext(ctx)
 	switch {

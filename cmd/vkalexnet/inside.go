@@ -185,7 +185,7 @@ func inferFeatures(cmd *cobra.Command, o *opened, src loader.Source, batch, work
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: %s of %d pictures, %v each\n", output, layer, len(f.names), f.shape)
 	if bad > 0 {
-		return fmt.Errorf("%d of %d pictures could not be read", bad, src.Len())
+		return fmt.Errorf("%d of %d pictures could not be read and have no row in %s (a .safetensors file names those that have)", bad, src.Len(), output)
 	}
 	return nil
 }
@@ -315,7 +315,7 @@ func view(cmd *cobra.Command, f *modelFlags, paths []string, folder string, only
 		if err := writePNG(path, picture); err != nil {
 			return fmt.Errorf("view: %w", err)
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), path)
+		fmt.Fprintln(cmd.OutOrStdout(), visible(path))
 		return nil
 	}
 	specs, err := net.ParamSpecs()
