@@ -1,13 +1,14 @@
-// The loops over pixels, compiled once for each kind of vectors: resize.c
-// includes this with TARGET, what the functions are compiled for, NAME, their names,
-// and LANES, how many words of 4 bytes a vector has. They are plain arithmetic of whole numbers on GNU C's vectors, which gcc
-// and clang have on every processor, so all give the same bytes.
+// The loops over pixels, compiled once for each kind of vectors: resize.c includes
+// this with TARGET, what the functions are compiled for, NAME, their names, and
+// LANES, how many words of 4 bytes a vector has. They are plain arithmetic of whole
+// numbers on GNU C's vectors, which gcc and clang have on every processor, so all
+// give the same bytes.
 
 typedef uint32_t NAME(words) __attribute__((vector_size(4 * LANES)));
 
-// NAME(sums) is what both passes compute, for a vector of words at once: bytes c of
-// the words at dst are the sums over k < taps of weight w[k] times bytes c of
-// those at src + k*step, rounded. Of the words' bytes, `bytes` count.
+// NAME(sums) is what both passes compute, for a vector of words at once: byte c of a
+// word at dst is the sum over k < taps of weight w[k] times byte c of the word at
+// src + k*step, rounded. Of a word's bytes, `bytes` count, from its lowest.
 TARGET static inline ALWAYS void NAME(sums)(uint8_t *dst, const uint8_t *src, long step, const int32_t *w, int taps, int bytes, int clip) {
 	NAME(words) a = (NAME(words)){0} + HALF, b = a, c = a, d = a;
 	for (int k = 0; k < taps; k++, src += step) {
