@@ -180,6 +180,8 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				{rows[0], layers.FP16, optim.PyTorch},
 				{rows[len(rows)-1], layers.FP32, optim.PyTorch},
 				{rows[len(rows)-1], layers.BF16, optim.Paper},
+				{layers.VectorTuning(), layers.FP32, optim.Paper},
+				{layers.VectorTuning(), layers.FP16, optim.PyTorch},
 			} {
 				t.Run(fmt.Sprintf("%s/%s/%s", c.row.Name, c.precision, c.form), func(t *testing.T) {
 					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision}

@@ -15,12 +15,34 @@ type Product struct{ shape gemmShape }
 // table's, by Product.String. A nil map chooses nothing.
 type Choices map[string]Tuning
 
-// of is the tuning of a product: the one chosen for it, or else the table's.
-func (c Choices) of(g *gemmShape, table Tuning) Tuning {
-	if t, ok := c[Product{*g}.String()]; ok {
+// productTuning is the tuning of one of the layer's products: the one chosen for it, or
+// else the table's.
+func productTuning(r *engine.Recording, s *Slots[engine.Buffer], g *gemmShape) Tuning {
+	if t, ok := s.Choices[Product{*g}.String()]; ok && g.suits(t) {
 		return t
 	}
-	return table
+	if s.Tuning != nil && g.suits(*s.Tuning) {
+		return *s.Tuning
+	}
+	return g.tableTuning(r.Info(), tuning(r, s))
+}
+
+// tableTuning is the row of the table for a product on a device whose layers are cut by
+// the row device.
+func (g *gemmShape) tableTuning(info *engine.Info, device Tuning) Tuning {
+	if device.Lanes == 0 && g.suits(vector) && vector.Fits(info) {
+		return vector
+	}
+	return device
+}
+
+// suits reports whether the tuning's kernel can compute the product.
+func (g *gemmShape) suits(t Tuning) bool {
+	if !t.Vector {
+		return true
+	}
+	linear := g.KernelH*g.KernelW == 1 && g.Height*g.Width == 1 && g.OutHeight*g.OutWidth == 1 && g.Groups == 1
+	return linear && !g.padded() && g.op != opBackwardWeight && int(g.Batch) <= t.TileM
 }
 
 // String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
@@ -126,6 +148,9 @@ var tiles = [][5]int{
 	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
+// vectorTiles are those of the kernel for small batches: TileM, TileN, TileK.
+var vectorTiles = [][5]int{{8, 128, 16}, {8, 128, 32}, {8, 64, 16}, {8, 64, 32}, {8, 256, 16}}
+
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
 // EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
 // elements at a time. All fit into 48 KiB of shared memory.
@@ -138,13 +163,18 @@ var (
 	}
 )
 
+// Table is what the fixed table says of the product on a device.
+func (p Product) Table(info *engine.Info) Tuning { return p.shape.tableTuning(info, Tunings(info)[0]) }
+
 // Candidates are the tunings worth trying for the product on a device: the safe
-// one of the table's last row first, then that of its first row.
+// one of the table's last row first, then the table's own.
 func (p Product) Candidates(info *engine.Info) []Tuning {
 	table := Tunings(info)
 	candidates := []Tuning{table[len(table)-1]}
-	if len(table) > 1 {
-		candidates = append(candidates, table[0])
+	for _, t := range []Tuning{p.Table(info), table[0]} {
+		if !slices.Contains(candidates, t) {
+			candidates = append(candidates, t)
+		}
 	}
 	if info.Type == engine.Software {
 		for _, t := range table {
@@ -158,6 +188,9 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 			}
 		}
 		return candidates
+	}
+	if p.shape.suits(vector) {
+		candidates = append(candidates, p.candidates(info, vectorTiles, Tuning{Vector: true})...)
 	}
 	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
 	if slices.Contains(sizes[p.shape.FormatA], engine.MatrixSize{M: 16, N: 16, K: 16}) { // operands have one format, and most devices list this size
@@ -182,19 +215,23 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 		c := kind
 		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
 		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
+		if kind.Vector {
+			c.Name = fmt.Sprintf("vector%dx%d", c.TileN, c.TileK)
+		}
 		if kind.MatrixM > 0 {
 			c.Name = "matrix" + c.Name[len("tiles"):]
 		}
 		if kind.Eights {
 			c.Name = "eights" + c.Name[len("matrix"):]
 		}
-		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
+		if float64(padded(t)) > 1.3*float64(least) && !kind.Vector || !c.Fits(info) { // what vectors are padded with is not computed
 			continue
 		}
-		count, last := ceilDiv(m, t[0])*ceilDiv(n, t[1])*int(p.shape.Groups), 0
+		turned := c.turned(p.shape.op)
+		count, last := ceilDiv(m, turned.TileM)*ceilDiv(n, turned.TileN)*int(p.shape.Groups), 0
 		for _, fill := range []int{1, 128, 256, 512, 1024} {
-			c.Fill = fill
-			if s := c.splits(count, k); s != last {
+			c.Fill, turned.Fill = fill, fill
+			if s := turned.splits(count, k); s != last {
 				last = s
 				candidates = append(candidates, c)
 			}

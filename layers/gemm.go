@@ -40,12 +40,13 @@ type gemmShape struct {
 
 type gemmLanes struct {
 	gemmShape
+	Rows             uint32
 	Wide, UnitStride bool
 }
 
 type gemmQuads struct {
 	gemmShape
-	Slots                            uint32
+	Rows                             uint32
 	Wide, QuadsC, UnitStride, Padded bool
 }
 
@@ -61,6 +62,15 @@ type gemmTile struct {
 type gemmTiles struct {
 	gemmTile
 	Rolled bool
+}
+
+// gemmVector has tiles of Rows × 4·Across, and takes 4·Down terms of a sum at once.
+type gemmVector struct {
+	gemmShape
+	LocalX             uint32
+	Rows, Across, Down uint32
+	QuadsC             bool
+	SplitK, SplitPitch uint32
 }
 
 type gemmMatrix struct {
@@ -82,6 +92,7 @@ var (
 	gemmMMAKernels         = declareGemm[gemmMMA]("gemm_mma_fp16_")
 	gemmMMABF16Kernels     = declareGemm[gemmMMA]("gemm_mma_bf16_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
+	gemmVectorKernels      = declareGemm[gemmVector]("gemm_vector_", opForward, opBackwardInput)
 )
 
 type reduce struct {
@@ -95,10 +106,13 @@ type reduce struct {
 
 var reduceKernel = engine.Declare[reduce]("reduce")
 
-// declareGemm declares the three products of one variant.
-func declareGemm[A any](stem string) (kernels [3]engine.Kernel[A]) {
-	for op, name := range gemmOpNames {
-		kernels[op] = engine.Declare[A](stem + name)
+// declareGemm declares the products of one variant: all three, or those named.
+func declareGemm[A any](stem string, ops ...gemmOp) (kernels [3]engine.Kernel[A]) {
+	if len(ops) == 0 {
+		ops = []gemmOp{opForward, opBackwardInput, opBackwardWeight}
+	}
+	for _, op := range ops {
+		kernels[op] = engine.Declare[A](stem + gemmOpNames[op])
 	}
 	return kernels
 }
@@ -206,6 +220,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
 		g.QuadsB = outQuads
 	}
+	t = t.turned(g.op)
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
 	call := gemmTile{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: g.quadsC(),
@@ -277,12 +292,15 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 // recordLanes appends a product of m × n sums by the kernel for t.Lanes.
 func (g gemmShape) recordLanes(r *engine.Recording, t Tuning, m, n int) {
 	if t.Lanes == 4 {
-		slots := min(t.TileM, m+3) / 4
-		if g.op == opBackwardWeight {
-			slots = t.TileM / 4
+		rows := min(t.TileM, (m+3)/4*4)
+		if m < 3 {
+			rows = m
 		}
-		gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, 4*slots), int(g.Groups)), gemmQuads{gemmShape: g,
-			Slots: uint32(slots), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
+		if g.op == opBackwardWeight {
+			rows = t.TileM
+		}
+		gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, rows), int(g.Groups)), gemmQuads{gemmShape: g,
+			Rows: uint32(rows), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
 		return
 	}
 	kernels := &gemmLanes8Kernels
@@ -294,8 +312,12 @@ func (g gemmShape) recordLanes(r *engine.Recording, t Tuning, m, n int) {
 		// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
 		width = 4 * t.Lanes
 	}
-	kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
-		gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
+	rows := t.TileM
+	for g.op != opBackwardWeight && rows/2 >= m {
+		rows /= 2
+	}
+	kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, rows), int(g.Groups)),
+		gemmLanes{gemmShape: g, Rows: uint32(rows), Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 }
 
 // record appends the sum of a parameter's gradient, by which the parameter moves if
@@ -319,6 +341,11 @@ func (g *gemmShape) move() {
 
 // record appends the call of the kernel that t is for.
 func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
+	if t.Vector {
+		gemmVectorKernels[c.op].Record(r, grid, gemmVector{gemmShape: c.gemmShape, LocalX: c.LocalX, Rows: c.Batch,
+			Across: c.TileN / 4, Down: c.TileK / 4, QuadsC: c.QuadsC, SplitK: c.SplitK, SplitPitch: c.SplitPitch})
+		return
+	}
 	if t.MatrixM == 0 {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
@@ -465,7 +492,7 @@ func cut(n, most int) [][2]int {
 
 // tuning is the row of the table that the layer's calls are cut by.
 func tuning(r *engine.Recording, s *Slots[engine.Buffer]) Tuning {
-	if s.Tuning != nil {
+	if s.Tuning != nil && !s.Tuning.Vector {
 		return *s.Tuning
 	}
 	return Tunings(r.Info())[0]
@@ -499,7 +526,7 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			g.Relu = s.WithReLU && i == len(parts)-1
 			products = append(products, g)
 		}
-		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return productTuning(r, s, g) })
 	}
 }
 
@@ -557,7 +584,7 @@ func (l *gemmLayer) backwardWeight(r *engine.Recording, s *Slots[engine.Buffer],
 				}
 			}
 			g.Accumulate = s.Accumulate || n > 0
-			g.record(r, s.Choices.of(&g, t))
+			g.record(r, productTuning(r, s, &g))
 		}
 	}
 	if !together {
@@ -589,7 +616,7 @@ func (l *gemmLayer) backwardInput(r *engine.Recording, s *Slots[engine.Buffer], 
 		if s.MaskFactor != 0 {
 			mask = masking{examples(s.X, at, l.pitchWords(l.shape.XPitch)), s.MaskFactor, uint32(l.precision)}
 		}
-		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return productTuning(r, s, g) })
 	}
 }
 

@@ -33,6 +33,10 @@ type Tuning struct {
 	BF16     bool `json:"bf16,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
+	// Vector is the kernel for linear layers whose batch has at most TileM examples:
+	// its workgroup has TileN / 4 invocations along the weight's outputs, which follow
+	// each other in memory, and TileK / 4 along its inputs.
+	Vector bool `json:"vector,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -43,6 +47,9 @@ func (t Tuning) Invocations() int {
 	if t.Lanes > 0 {
 		return t.Lanes
 	}
+	if t.Vector {
+		return t.TileN / 4 * (t.TileK / 4)
+	}
 	return t.TileM / t.EachM * (t.TileN / t.EachN) * max(1, t.Subgroup)
 }
 
@@ -51,12 +58,24 @@ func (t Tuning) Shared() int {
 	if t.Lanes > 0 {
 		return 0
 	}
+	if t.Vector {
+		return engine.WordBytes * 4 * t.TileM * t.Invocations()
+	}
 	if t.MatrixM > 0 {
 		// Two tiles of each operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
 		a, b := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8))
 		return 2*2*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
 	}
 	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
+}
+
+// turned has TileN and TileK as a product sees them: of the vector kernel they are the
+// weight's, whose outputs the input's gradient sums over.
+func (t Tuning) turned(op gemmOp) Tuning {
+	if t.Vector && op == opBackwardInput {
+		t.TileN, t.TileK = t.TileK, t.TileN
+	}
+	return t
 }
 
 // splits is into how many parts a sum of k terms is cut when there are so many
@@ -68,7 +87,10 @@ func (t Tuning) splits(tiles, k int) int {
 // Sound reports whether the numbers make sense together: those of a file may not.
 func (t Tuning) Sound() bool {
 	if t.Lanes > 0 {
-		return (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+		return !t.Vector && (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+	}
+	if t.Vector {
+		return t.MatrixM == 0 && t.TileM >= 1 && t.TileM <= 8 && t.TileN >= 4 && t.TileN <= 1024 && t.TileN%4 == 0 && t.TileK >= 4 && t.TileK <= 1024 && t.TileK%4 == 0 && t.Fill >= 0
 	}
 	for _, n := range []int{t.TileM, t.TileN, t.TileK, t.EachM, t.EachN} {
 		if n < 1 || n > 1024 {
@@ -129,6 +151,11 @@ var tunings = []struct {
 	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},
 }
 
+// vector is the row for the products of linear layers' small batches on devices whose
+// row has tiles: kernels with lanes are told how many rows there are. It fits every
+// Vulkan 1.1 device.
+var vector = Tuning{Name: "vector", Vector: true, TileM: 8, TileN: 128, TileK: 16, Fill: 1024}
+
 func software(i *engine.Info) bool { return i.Type == engine.Software }
 func anyGPU(i *engine.Info) bool   { return i.Type != engine.Software }
 func kind(t engine.Type) func(*engine.Info) bool {
@@ -149,3 +176,8 @@ func Tunings(info *engine.Info) []Tuning {
 	}
 	return append(chosen, rest...)
 }
+
+// VectorTuning is the row of the table that is used for a linear layer's forward pass
+// and its input's gradient instead, where a device's row has tiles and a batch at most
+// TileM examples.
+func VectorTuning() Tuning { return vector }
