@@ -149,7 +149,7 @@ var tiles = [][5]int{
 }
 
 // vectorTiles are those of the kernel for small batches: TileM, TileN, TileK.
-var vectorTiles = [][5]int{{8, 128, 16}, {8, 128, 32}, {8, 64, 16}, {8, 64, 32}, {8, 256, 16}}
+var vectorTiles = [][5]int{{8, 128, 16}, {8, 128, 32}, {8, 256, 16}}
 
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
 // EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
