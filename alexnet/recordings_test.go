@@ -42,6 +42,15 @@ func TestRecordingsFollowTheRow(t *testing.T) {
 		require.NotContains(t, kept, "sgd", "gradients that are kept are applied by the update")
 		require.Contains(t, update, "sgd")
 	}
+	// Dropout is applied by the layer before it, where it is not kept apart.
+	for apart, calls := range map[Fusion]bool{0: false, FuseDropout: true, FuseMask: true} {
+		options.Apart = apart
+		recordings, err := Recordings(info, net, 4, options, rows[0])
+		require.NoError(t, err)
+		require.NotContains(t, recordings[0].String(), "drop")
+		require.Equal(t, calls, strings.Contains(recordings[1].String(), "drop6 forward"), "apart: %d", apart)
+	}
+	options.Apart = 0
 	// The row for small batches is that of linear layers' products alone.
 	recordings, err := Recordings(info, net, 4, options, layers.VectorTuning())
 	require.NoError(t, err)

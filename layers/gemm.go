@@ -35,7 +35,8 @@ type gemmShape struct {
 	FormatD        uint32  // Precision
 	MaskFactor     float32 // of what the mask lets through
 
-	moves, moveBias *Update // these move by the gradients, which are not stored in c and bias
+	moves, moveBias *Update  // these move by the gradients, which are not stored in c and bias
+	drops           *dropout // of c, whose rows are examples
 }
 
 type gemmLanes struct {
@@ -101,7 +102,26 @@ type reduce struct {
 	Accumulate, WithBias, Relu, Masked, Update      bool
 	MaskFactor                                      float32
 	FormatX, FormatY, FormatMask                    uint32 // Precision
+	Drops                                           bool
+	Stream, FirstExample                            uint32
+	P, KeepFactor                                   float32
 	sgdArgs
+}
+
+// dropping has dropout applied to the sums, if it is not nil.
+func (c reduce) dropping(d *dropout) reduce {
+	if d != nil {
+		c.Drops, c.Step, c.Stream, c.FirstExample, c.P, c.KeepFactor = true, d.Step, d.Stream, d.First, d.P, d.Factor
+	}
+	return c
+}
+
+// recordDropout appends the product's dropout, in place, where no sum of parts does it.
+func (g *gemmShape) recordDropout(r *engine.Recording) {
+	if d := g.drops; d != nil {
+		d.X, d.Y, d.Batch, d.Pixels, d.Channels, d.Pitch, d.Format = g.C, g.C, g.Batch, 1, g.OutChannels, g.YPitch, g.FormatC
+		d.record(r)
+	}
 }
 
 var reduceKernel = engine.Declare[reduce]("reduce")
@@ -188,12 +208,14 @@ func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products 
 		return
 	}
 	sum := r.Temp("a product in float32", Precision(format).PerWord()*c.Len())
+	var drops *dropout
 	for _, g := range products {
+		drops, g.drops = g.drops, nil
 		g.C, g.FormatC = skip(sum, Precision(format).PerWord()*g.skipC), uint32(FP32)
 		g.record(r, tuning(&g))
 	}
 	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
-		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor})
+		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor}.dropping(drops))
 }
 
 // record appends one product.
@@ -212,6 +234,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		}
 		g.move()
 		g.recordLanes(r, t, m, n)
+		g.recordDropout(r)
 		if bias != nil {
 			bias.Record(r, g.Bias)
 		}
@@ -246,6 +269,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		}
 		call.move()
 		call.record(r, t, engine.Groups(columns, rows, int(g.Groups)))
+		g.recordDropout(r)
 		if gradient {
 			g.recordBiasGradient(r)
 		}
@@ -274,7 +298,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		if g.FormatC != uint32(FP32) {
 			threads /= 4
 		}
-		reduceKernel.Record(r, engine.Threads(threads), sum)
+		reduceKernel.Record(r, engine.Threads(threads), sum.dropping(g.drops))
 		return
 	}
 	taps := m
@@ -523,7 +547,9 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			if i == 0 {
 				g.WithBias, g.Bias = true, s.Params[1]
 			}
-			g.Relu = s.WithReLU && i == len(parts)-1
+			if i == len(parts)-1 {
+				g.Relu, g.drops = s.WithReLU, s.Dropout.of(s.Step, at[0])
+			}
 			products = append(products, g)
 		}
 		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return productTuning(r, s, g) })
