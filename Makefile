@@ -6,10 +6,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -X main.version=$(VERSION)
 # How long each fuzz test runs in `make fuzz`.
 FUZZTIME ?= 20s
-# Where `make gpu-check` writes.
-OUT ?= gpu-check
+# Where `make gpu-check` and `make cpu-peers` write.
+OUT = $@
 
-.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load gpu-check precision-proof
+.PHONY: build demo test shaders check-shaders shader-stats finetune-proof lint race fuzz clean parity serve-check serve-load gpu-check cpu-peers precision-proof
 
 build: ## bin/vkalexnet
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/vkalexnet ./cmd/vkalexnet
@@ -40,6 +40,9 @@ serve-load: build ## serve under load: requests/s and latency at 1, 8 and 64 cli
 
 gpu-check: ## what a GPU can do, and PyTorch beside it, in under ten minutes; builds nothing
 	scripts/gpu-check.sh $(OUT)
+
+cpu-peers: build ## alexnet on this machine's processor: vkalexnet, PyTorch and onnxruntime in one run
+	scripts/cpu-peers.sh $(OUT)
 
 precision-proof: build ## alexnet-cifar in fp32, fp16 and bf16: the same accuracy (DATA=folder of CIFAR-10)
 	scripts/precision-proof.sh $(DATA) runs/precision

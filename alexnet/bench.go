@@ -51,10 +51,14 @@ const (
 // more maxima and ReLUs over: a share of about u of them, each wrong as a whole, so
 // that updates differ by about √u.
 func benchLimits(p layers.Precision) (logits, updates float64) {
-	if p == layers.FP32 {
+	unit := p.Unit()
+	switch p {
+	case layers.FP32:
 		return logitsLimit, updateLimit
+	case layers.BF16x3: // nothing is rounded to it, but results are as far apart
+		unit = layers.BF16.SplitError()
 	}
-	return logitsLimit + 2*p.Unit(), updateLimit + 3*math.Sqrt(p.Unit())
+	return logitsLimit + 2*unit, updateLimit + 3*math.Sqrt(unit)
 }
 
 // Bench measures a network: the same generated pictures and parameters on
@@ -134,7 +138,7 @@ func (b *Bench) pictures(ctx context.Context, n int, train bool) (*loader.Batch,
 
 // answer computes the first n pictures of a batch on the CPU, once.
 func (b *Bench) answer(batch *loader.Batch, n int, train bool) (benchAnswer, error) {
-	key := benchKey{train, n, b.Precision}
+	key := benchKey{train, n, b.Precision.Stored()}
 	if a, ok := b.want[key]; ok {
 		return a, nil
 	}

@@ -48,18 +48,26 @@ func (r *BenchRun) LayerTimes() ([]LayerTime, error) {
 func layerTimes(calls []engine.CallTime) []LayerTime {
 	var times []LayerTime
 	label, part := "", ""
-	for _, c := range calls {
+	for i, c := range calls {
 		if c.Label != label {
 			label, part = c.Label, ""
 		}
 		layer, pass := splitLabel(c.Label)
 		// What follows a product under the same label, such as the sum of its
-		// parts, belongs to it.
-		switch {
-		case strings.HasSuffix(c.Kernel, "_backward_input"):
-			part = " input"
-		case strings.HasSuffix(c.Kernel, "_backward_weight"):
-			part = " weight"
+		// parts, belongs to it, and so do the steps into Winograd's form before it.
+		product := calls[i:]
+		if !strings.HasPrefix(c.Kernel, "winograd_") {
+			product = product[:1]
+		}
+		for _, c := range product {
+			if strings.HasSuffix(c.Kernel, "_backward_input") {
+				part = " input"
+				break
+			}
+			if strings.HasSuffix(c.Kernel, "_backward_weight") {
+				part = " weight"
+				break
+			}
 		}
 		if pass == "backward" {
 			pass += part

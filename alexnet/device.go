@@ -62,6 +62,7 @@ type deviceNet struct {
 	layout                  inputLayout
 	pictures                engine.Buffer  // replaces the input stage, for tests
 	tuning                  *layers.Tuning // replaces the device's row of the tuning table
+	split                   bool           // products are those of layers.BF16x3; opt.Precision is how it stores
 	recompute               bool           // FusePool and FuseDropout on every device, for tests
 	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
 }
@@ -199,7 +200,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	if opt.Apart, err = opt.apart(); err != nil {
 		return nil, err
 	}
-	n := &deviceNet{net: net, opt: opt, batch: batch, info: info, plans: plans, specs: specs, allocate: allocate,
+	split := opt.Precision == layers.BF16x3
+	opt.Precision = opt.Precision.Stored()
+	n := &deviceNet{net: net, opt: opt, split: split, batch: batch, info: info, plans: plans, specs: specs, allocate: allocate,
 		layout: layoutInput(batch, net.Input.WithDefaults().Stored)}
 	take := func(into *engine.Buffer, name string, words int, place engine.Place) {
 		if err == nil {
@@ -311,7 +314,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 	a := activations{slots: make([]layers.Slots[engine.Buffer], len(n.plans)), passes: n.passes(train)}
 	for i, p := range n.plans {
 		spec := n.net.Layers[i]
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1,
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, Split: n.split, FloatY: i == len(n.plans)-1,
 			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i),
 			WithReLU: a.passes[i].withReLU, MaskFactor: a.passes[i].maskFactor, Norm: a.passes[i].norm, Dropout: a.passes[i].dropout}
 		for j, ps := range n.specs {

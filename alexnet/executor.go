@@ -101,7 +101,8 @@ type ExecOptions struct {
 	// Dropout drops units in Train. Without it Train computes what Eval does.
 	Dropout bool
 	// Precision is how a device stores activations, their gradients and the
-	// weights that products read. The CPU reference is float32 in any case.
+	// weights that products read, and whether it may split their operands (BF16x3).
+	// The CPU reference rounds what a device stores in 16 bits and splits nothing.
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool

@@ -180,7 +180,7 @@ func (d *device) look(key insideKey) (*inside, error) {
 	}
 	take(&i.y, "output of "+d.net.Layers[key.layer].Name, words, engine.HostReads)
 	inFloat := d.forBatches(key.size) // looks are in float32 whatever the executor's precision
-	inFloat.opt.Precision = layers.FP32
+	inFloat.opt.Precision, inFloat.split = layers.FP32, false
 	inFloat.opt.Apart = fuseAll // every layer's output and gradient is there to look at
 	record := func(r *engine.Recording) { inFloat.recordOutputs(r, key.layer, i.y) }
 	if key.gradients {

@@ -112,3 +112,25 @@ func TestLossScaleMoves(t *testing.T) {
 	none.after(true)
 	require.Zero(t, none)
 }
+
+// TestAutoIsFP16OrFP32: what tuning found for other precisions is named, not chosen.
+func TestAutoIsFP16OrFP32(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	sizes := []engine.MatrixSize{{M: 16, N: 16, K: 16}}
+	dev := &engine.Device{Info: engine.Info{Name: "a GPU", DriverKey: "one", Limits: engine.Limits{Shared: 48 << 10, Invocations: 1024},
+		Features: engine.Features{SubgroupSize: 32, Matrices: sizes, MatricesBF16: sizes}}}
+	split, ok := layers.SplitTuning(&dev.Info)
+	require.True(t, ok)
+	choices := layers.Choices{"p, bf16x3": split}
+	require.NoError(t, StoreChoices(&dev.Info, choices))
+	p, why := ChoosePrecision(dev)
+	require.Equal(t, layers.FP32, p)
+	require.Contains(t, why, "; those of bf16x3 were faster for p, bf16x3 among others")
+	fp16 := split
+	fp16.Split, fp16.BF16 = false, false
+	choices["q"] = fp16
+	require.NoError(t, StoreChoices(&dev.Info, choices))
+	p, why = ChoosePrecision(dev)
+	require.Equal(t, layers.FP16, p)
+	require.Equal(t, "matrix units were measured to be faster on a GPU, and right, for q among others; those of bf16x3 were faster for p, bf16x3 among others", why)
+}

@@ -47,8 +47,9 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 }
 
 // CandidateRecordings are the matrix products of the network's passes on a device like
-// info, each with every tuning that [Tune] tries there, by the tuning's name. Like
-// Recordings they can be compiled but not run.
+// info, each with every tuning that [Tune] tries there, by the tuning's name; in
+// BF16x3 those that are not fp32's, and the same split in fp16. Like Recordings they can
+// be compiled but not run.
 func CandidateRecordings(info engine.Info, net *Network, batch int, opt ExecOptions) (map[string]*engine.Recording, error) {
 	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
 		return engine.PlannedBuffer(name, words), nil
@@ -59,7 +60,11 @@ func CandidateRecordings(info engine.Info, net *Network, batch int, opt ExecOpti
 	all := map[string]*engine.Recording{}
 	for _, p := range n.products() {
 		a, b, c := p.Words()
-		for _, t := range p.Candidates(&info) {
+		candidates := p.Candidates(&info)
+		if n.split {
+			candidates = append(p.SplitCandidates(&info, layers.BF16), p.SplitCandidates(&info, layers.FP16)...)
+		}
+		for _, t := range candidates {
 			r := all[t.Name]
 			if r == nil {
 				r = engine.NewRecording(info)

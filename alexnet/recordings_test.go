@@ -75,7 +75,7 @@ func TestCandidateRecordings(t *testing.T) {
 	for _, c := range []struct {
 		precision layers.Precision
 		batch     int
-	}{{layers.FP32, 16}, {layers.FP16, 16}, {layers.BF16, 16}, {layers.FP32, 8}, {layers.FP16, 1}} {
+	}{{layers.FP32, 16}, {layers.FP16, 16}, {layers.BF16, 16}, {layers.BF16x3, 16}, {layers.FP32, 8}, {layers.FP16, 1}} {
 		precision := c.precision
 		options := ExecOptions{SGD: net.Solver.SGD(), Precision: precision}
 		recordings, err := CandidateRecordings(info, net, c.batch, options)
@@ -87,6 +87,10 @@ func TestCandidateRecordings(t *testing.T) {
 		tried, vectors := 0, 0
 		for _, p := range n.products() {
 			for _, c := range p.Candidates(&info) {
+				if precision == layers.BF16x3 && !c.Split {
+					require.NotContains(t, recordings, c.Name, "it is fp32's")
+					continue
+				}
 				tried++
 				require.Contains(t, recordings, c.Name)
 				require.Contains(t, recordings[c.Name].String(), p.String())
@@ -95,6 +99,9 @@ func TestCandidateRecordings(t *testing.T) {
 				case c.Vector:
 					kernel = "gemm_vector_"
 					vectors++
+				case c.Split:
+					kernel = "gemm_matrix_bf16_"
+					require.Contains(t, recordings, strings.Replace(c.Name, "split", "split-fp16-", 1))
 				case c.Eights:
 					kernel = "gemm_mma_" + precision.String()
 				case c.MatrixM > 0:
@@ -106,11 +113,42 @@ func TestCandidateRecordings(t *testing.T) {
 		require.Greater(t, tried, len(recordings))
 		matrices := 0
 		for name := range recordings {
-			if strings.HasPrefix(name, "matrix16:") || strings.HasPrefix(name, "eights") {
+			if strings.HasPrefix(name, "split") || strings.HasPrefix(name, "eights") {
 				matrices++
 			}
 		}
 		require.Equal(t, precision != layers.FP32, matrices > 0, precision)
 		require.Equal(t, c.batch <= 8, vectors > 0, "batch %d", c.batch)
+	}
+}
+
+// TestSplitChoicesAreOfBF16x3: no product has the same name in fp32 and in bf16x3, and
+// one of fp32 splits nothing even where a file says so.
+func TestSplitChoicesAreOfBF16x3(t *testing.T) {
+	net, err := Load("alexnet-small")
+	require.NoError(t, err)
+	info := engine.Info{Type: engine.Discrete, Features: engine.Features{SubgroupSize: 32, MatricesBF16: []engine.MatrixSize{{M: 16, N: 16, K: 16}}},
+		Limits: engine.Limits{StorageRange: 128 << 20, Allocation: 1 << 30, GroupCount: 65535, Invocations: 1024, Shared: 48 << 10}}
+	split, ok := layers.SplitTuning(&info)
+	require.True(t, ok)
+	names, choices := map[string]bool{}, layers.Choices{}
+	steps := map[layers.Precision]string{}
+	for _, precision := range []layers.Precision{layers.FP32, layers.BF16x3} {
+		n, err := newDeviceNet(info, net, 16, ExecOptions{SGD: net.Solver.SGD(), Precision: precision, Choices: choices}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+			return engine.PlannedBuffer(name, words), nil
+		})
+		require.NoError(t, err)
+		for _, p := range n.products() {
+			require.False(t, names[p.String()], p.String())
+			names[p.String()], choices[p.String()] = true, split
+		}
+		r := engine.NewRecording(info)
+		n.recordTrain(r)
+		steps[precision] = r.String()
+	}
+	require.NotContains(t, steps[layers.FP32], "gemm_matrix_")
+	require.NotContains(t, steps[layers.BF16x3], "gemm_tiles_")
+	for _, op := range []string{"forward", "backward_input", "backward_weight"} {
+		require.Contains(t, steps[layers.BF16x3], "gemm_matrix_bf16_"+op)
 	}
 }

@@ -51,6 +51,7 @@ func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.Precision = opt.Precision.Stored()
 	r := &reference{net: net, opt: opt, batch: batch, plans: plans, specs: specs}
 	r.params = zeros(specs)
 	if !opt.Inference {

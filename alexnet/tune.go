@@ -74,7 +74,7 @@ func (n *deviceNet) products() []layers.Product {
 	seen := map[string]bool{}
 	first := firstTrained(n.specs)
 	for i, p := range n.plans {
-		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Precision: n.opt.Precision, FloatY: i == len(n.plans)-1}
+		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, Tuning: n.tuning, NoDX: i == first, Precision: n.opt.Precision, Split: n.split, FloatY: i == len(n.plans)-1}
 		for _, product := range layers.Products(n.net.Layers[i].Layer, n.info, &s, !n.opt.Inference) {
 			if key := product.String(); !seen[key] {
 				seen[key] = true
@@ -129,7 +129,10 @@ func Tune(ctx context.Context, dev *engine.Device, net *Network, batch int, opt 
 		if how.Progress != nil {
 			how.Progress(i, len(products), p.String())
 		}
-		result, err := t.product(p)
+		result, err := t.product(ctx, p)
+		if ctx.Err() != nil {
+			return choices, tuned, ctx.Err()
+		}
 		if err != nil {
 			return choices, tuned, fmt.Errorf("tune %s: %w", p, err)
 		}
@@ -195,8 +198,17 @@ func (t *tuner) free() {
 	}
 }
 
+// together are the candidates that are computed by one program: all, but on a
+// software driver, where each takes so long that Ctrl-C should not wait for all.
+func (t *tuner) together(which []int) [][]int {
+	if t.dev.Software() {
+		return slices.Collect(slices.Chunk(which, 1))
+	}
+	return [][]int{which}
+}
+
 // product finds the best tuning of one product.
-func (t *tuner) product(p layers.Product) (*Tuned, error) {
+func (t *tuner) product(ctx context.Context, p layers.Product) (*Tuned, error) {
 	candidates := p.Candidates(&t.dev.Info)
 	table := p.Table(&t.dev.Info)
 	result := &Tuned{Product: p.String(), FLOPs: p.FLOPs(), Table: table, Chosen: table}
@@ -215,29 +227,42 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 		return r
 	}
 	times := func(which []int, runs int) (map[int]time.Duration, error) {
-		program, err := t.dev.Compile(record(which, func(r *engine.Recording, i int) {
-			p.Record(r, candidates[i], operandA, operandB, out)
-		}), engine.Options{Timing: true})
-		if err != nil {
-			return nil, err
-		}
-		defer program.Free()
-		samples := map[int][]time.Duration{}
-		for range runs {
-			if err := program.Run(); err != nil {
-				return nil, err
+		var programs []*engine.Program
+		defer func() {
+			for _, program := range programs {
+				program.Free()
 			}
-			calls, err := program.Timings()
+		}()
+		for _, some := range t.together(which) {
+			program, err := t.dev.Compile(record(some, func(r *engine.Recording, i int) {
+				p.Record(r, candidates[i], operandA, operandB, out)
+			}), engine.Options{Timing: true})
 			if err != nil {
 				return nil, err
 			}
+			programs = append(programs, program)
+		}
+		samples := map[int][]time.Duration{}
+		for range runs {
 			sums := map[int]time.Duration{}
-			for _, call := range calls {
-				i, err := strconv.Atoi(call.Label)
+			for _, program := range programs {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				if err := program.Run(); err != nil {
+					return nil, err
+				}
+				calls, err := program.Timings()
 				if err != nil {
 					return nil, err
 				}
-				sums[i] += call.Duration
+				for _, call := range calls {
+					i, err := strconv.Atoi(call.Label)
+					if err != nil {
+						return nil, err
+					}
+					sums[i] += call.Duration
+				}
 			}
 			for i, d := range sums {
 				samples[i] = append(samples[i], d)
@@ -270,33 +295,38 @@ func (t *tuner) product(p layers.Product) (*Tuned, error) {
 	}
 
 	// Which of them compute the same as the safe one, the first.
-	check, err := t.dev.Compile(record(usable, func(r *engine.Recording, i int) {
-		to, found := out, t.seen.Slice(i*exampleWords, exampleWords)
-		if i == 0 {
-			to = wanted
-			r.Fill(t.seen, 0)
+	for _, some := range t.together(usable) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		r.Fill(to, nothing[0])
-		p.Record(r, candidates[i], operandA, operandB, to)
-		const each = 64
-		compareKernel.Record(r, engine.Threads((count+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(count), Each: each, Unset: unset, Format: uint32(format)})
-	}), engine.Options{})
-	if err != nil {
-		return nil, err
+		check, err := t.dev.Compile(record(some, func(r *engine.Recording, i int) {
+			to, found := out, t.seen.Slice(i*exampleWords, exampleWords)
+			if i == 0 {
+				to = wanted
+				r.Fill(t.seen, 0)
+			}
+			r.Fill(to, nothing[0])
+			p.Record(r, candidates[i], operandA, operandB, to)
+			const each = 64
+			compareKernel.Record(r, engine.Threads((count+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(count), Each: each, Unset: unset, Format: uint32(format)})
+		}), engine.Options{})
+		if err != nil {
+			return nil, err
+		}
+		err = check.Run()
+		check.Free()
+		if err != nil {
+			return nil, err
+		}
 	}
 	found := make([]float32, t.seen.Len())
-	err = check.Run()
-	if err == nil {
-		err = engine.Download(t.dev, t.seen, found)
-	}
-	check.Free()
-	if err != nil {
+	if err := engine.Download(t.dev, t.seen, found); err != nil {
 		return nil, err
 	}
 	right := usable[:0]
 	for _, i := range usable {
 		difference, size := found[i*exampleWords], found[i*exampleWords+1]
-		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()) * size; !(difference <= limit) || !(size > 0) {
+		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()+splitLimit(candidates[i])) * size; !(difference <= limit) || !(size > 0) {
 			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: differs from the safe kernel by %g where rounding explains %g", candidates[i].Name, difference, limit))
 			continue
 		}

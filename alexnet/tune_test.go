@@ -21,7 +21,7 @@ func TestCandidates(t *testing.T) {
 	for _, c := range []struct {
 		model     string
 		precision layers.Precision
-	}{{"alexnet", layers.FP32}, {"alexnet", layers.FP16}, {"alexnet", layers.BF16}, {"alexnet-owt", layers.FP32}, {"alexnet-cifar", layers.FP16}} {
+	}{{"alexnet", layers.FP32}, {"alexnet", layers.FP16}, {"alexnet", layers.BF16}, {"alexnet", layers.BF16x3}, {"alexnet-owt", layers.FP32}, {"alexnet-cifar", layers.FP16}} {
 		net, err := Load(c.model)
 		require.NoError(t, err)
 		n, err := newDeviceNet(gpu, net, 128, ExecOptions{Precision: c.precision}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
@@ -38,7 +38,8 @@ func TestCandidates(t *testing.T) {
 			for _, candidate := range candidates {
 				require.True(t, candidate.Sound(), "%s: %+v", p, candidate)
 				require.True(t, candidate.Fits(&gpu), "%s: %+v", p, candidate)
-				require.Equal(t, candidate.MatrixM > 0 && c.precision == layers.BF16, candidate.BF16, "%s: %+v", p, candidate)
+				require.Equal(t, candidate.MatrixM > 0 && c.precision != layers.FP16, candidate.BF16, "%s: %+v", p, candidate)
+				require.Equal(t, candidate.MatrixM > 0 && c.precision == layers.BF16x3, candidate.Split, "%s: %+v", p, candidate)
 			}
 		}
 	}

@@ -50,10 +50,25 @@ func formatLimit(terms int, format layers.Precision) float64 {
 	return limit
 }
 
+// splitLimit is what is allowed besides where a tuning splits the operands, as a share
+// of the largest element: the error of one product. As a product and its error have
+// either sign, sums and the sums of errors grow alike with their terms.
+func splitLimit(t layers.Tuning) float64 {
+	switch {
+	case !t.Split:
+		return 0
+	case t.BF16:
+		return layers.BF16.SplitError()
+	}
+	return layers.FP16.SplitError()
+}
+
 // Verify runs every layer of the network on a batch, forward and backward, on
 // the device and by the CPU reference, each layer from the same input on both,
 // and compares every tensor. In a precision of 16 bits that input, and the
-// weights, are numbers of that precision on both sides. report, if not nil, gets each row as it is ready.
+// weights, are numbers of that precision on both sides. In BF16x3 the operands of all
+// products are split, where the device can; what tuning chose does not matter. report,
+// if not nil, gets each row as it is ready.
 func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, precision layers.Precision, report func(VerifyRow)) ([]VerifyRow, error) {
 	plans, err := net.Plans()
 	if err != nil {
@@ -67,7 +82,10 @@ func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, pr
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{dev: dev, batch: batch, precision: precision, report: report, rng: rand.New(rand.NewPCG(1, 2))}
+	v := &verifier{dev: dev, batch: batch, precision: precision.Stored(), report: report, rng: rand.New(rand.NewPCG(1, 2))}
+	if t, ok := layers.SplitTuning(&dev.Info); ok && precision == layers.BF16x3 {
+		v.tuning = &t
+	}
 	defer v.free()
 	x, err := v.input(ctx, net)
 	if err != nil {
@@ -103,6 +121,7 @@ type verifier struct {
 	rng    *rand.Rand
 
 	precision layers.Precision
+	tuning    *layers.Tuning // of all products, if not the device's own
 	rows      []VerifyRow
 	buffers   []engine.Buffer
 }
@@ -145,6 +164,9 @@ func (v *verifier) run(record func(r *engine.Recording)) error {
 
 func (v *verifier) compare(layer, kind, tensor string, terms int, format layers.Precision, want, got []float32) {
 	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Terms: terms, Format: format.String(), Limit: formatLimit(terms, format)}
+	if v.tuning != nil && (kind == layers.Conv{}.Kind() || kind == layers.Linear{}.Kind()) {
+		row.Limit += splitLimit(*v.tuning) / format.Unit()
+	}
 	largest, worst := 0.0, -1.0
 	for i := range want {
 		largest = max(largest, math.Abs(float64(want[i])))
@@ -253,7 +275,7 @@ func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]
 	spec.Layer.ForwardCPU(&cpu)
 	spec.Layer.BackwardCPU(&cpu)
 
-	dev := layers.Slots[engine.Buffer]{Batch: v.batch, Plan: p, Train: true, Stream: stream, Precision: v.precision, FloatY: last}
+	dev := layers.Slots[engine.Buffer]{Batch: v.batch, Plan: p, Train: true, Stream: stream, Precision: v.precision, FloatY: last, Tuning: v.tuning}
 	yFormat := v.precision
 	if last {
 		yFormat = layers.FP32

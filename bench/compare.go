@@ -47,12 +47,15 @@ func (r *Result) precision() string {
 		return r.Precision
 	}
 	for _, word := range strings.FieldsFunc(r.Variant, betweenWords) {
-		if slices.Contains([]string{"fp32", "tf32", "fp16", "bf16"}, word) {
+		if slices.Contains(precisions, word) {
 			return word
 		}
 	}
 	return "fp32"
 }
+
+// precisions are the names of formats, in the order of pages.
+var precisions = []string{"fp32", "bf16x3", "tf32", "fp16", "bf16"}
 
 func betweenWords(c rune) bool { return c == ' ' || c == ',' }
 

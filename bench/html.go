@@ -205,9 +205,8 @@ func sideBySide(reports []*Report) []htmlFigure {
 				bars[g] = append(bars[g], b)
 			}
 		}
-		order := []string{"fp32", "tf32", "fp16", "bf16"}
 		groups := slices.SortedFunc(maps.Keys(bars), func(a, b group) int {
-			return cmp.Or(cmp.Compare(a.batch, b.batch), cmp.Compare(slices.Index(order, a.precision), slices.Index(order, b.precision)))
+			return cmp.Or(cmp.Compare(a.batch, b.batch), cmp.Compare(slices.Index(precisions, a.precision), slices.Index(precisions, b.precision)))
 		})
 		c := barChart{unit: "images/s"}
 		for _, g := range groups {

@@ -50,7 +50,7 @@ type Result struct {
 	// Variant says how the same test was done where there is more than one way:
 	// "fp32 eager".
 	Variant string `json:"variant,omitempty"`
-	// Precision is fp32, tf32, fp16 or bf16; where it is empty, Variant may say.
+	// Precision is fp32, bf16x3, tf32, fp16 or bf16; where it is empty, Variant may say.
 	Precision string `json:"precision,omitempty"`
 	// Layer and Pass are the parts of a Test of mode layers.
 	Layer string `json:"layer,omitempty"`

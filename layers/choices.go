@@ -38,6 +38,9 @@ func (g *gemmShape) tableTuning(info *engine.Info, device Tuning) Tuning {
 
 // suits reports whether the tuning's kernel can compute the product.
 func (g *gemmShape) suits(t Tuning) bool {
+	if t.Split && !g.split { // a choice that splits operands counts for products of BF16x3 alone
+		return false
+	}
 	if !t.Vector {
 		return true
 	}
@@ -52,6 +55,9 @@ func (p Product) String() string {
 		g.Channels, g.Height, g.Width, g.OutChannels, g.OutHeight, g.OutWidth, g.KernelH, g.KernelW, g.Stride, g.PadH, g.PadW, g.Groups)
 	if a, c := Precision(g.FormatA), Precision(g.FormatC); a != FP32 {
 		name += fmt.Sprintf(", %s → %s", a, c)
+	}
+	if g.split {
+		name += ", " + BF16x3.String()
 	}
 	return name
 }
@@ -151,11 +157,17 @@ var tiles = [][5]int{
 // vectorTiles are those of the kernel for small batches: TileM, TileN, TileK.
 var vectorTiles = [][5]int{{8, 128, 16}, {8, 128, 32}, {8, 256, 16}}
 
+// winogradTiles are those tried for the products in Winograd's form: what was best
+// among tiles for products of their extents on one GPU.
+var winogradTiles = [][5]int{{128, 64, 8, 8, 8}, {64, 128, 8, 8, 8}, {256, 128, 8, 16, 8}, {128, 96, 8, 8, 8}}
+
 // matrixTiles are those tried with cooperative matrices: TileM, TileN, TileK, and
-// EachM, EachN of a subgroup. eightsTiles are those of the kernel that loads eight
-// elements at a time. All fit into 48 KiB of shared memory.
+// EachM, EachN of a subgroup. splitTiles are those for operands split in two,
+// eightsTiles those of the kernel that loads eight elements at a time. All fit into
+// 48 KiB of shared memory.
 var (
 	matrixTiles = [][5]int{{128, 128, 32, 64, 64}, {128, 64, 32, 32, 32}, {128, 96, 32, 32, 48}, {128, 48, 32, 32, 48}}
+	splitTiles  = [][5]int{{128, 64, 16, 32, 32}, {128, 64, 16, 64, 32}, {64, 64, 32, 32, 32}, {128, 96, 16, 64, 48}, {128, 48, 16, 32, 48}}
 	eightsTiles = [][5]int{
 		{128, 128, 32, 64, 64}, {128, 128, 32, 64, 32}, {256, 128, 16, 64, 64}, {128, 256, 16, 64, 64}, {128, 64, 32, 64, 32}, {128, 64, 32, 32, 32},
 		{64, 64, 64, 32, 32}, {64, 128, 32, 32, 64}, {128, 96, 32, 64, 48}, {256, 96, 16, 64, 48}, {128, 48, 32, 64, 48}, {128, 48, 32, 32, 48},
@@ -187,20 +199,82 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 				candidates = append(candidates, t)
 			}
 		}
+		if direct := table[0]; direct.Winograd && p.shape.inWinograd(engine.NewRecording(*info)) {
+			direct.Name, direct.Winograd = direct.Name+"direct", false
+			candidates = append(candidates, direct)
+		}
 		return candidates
 	}
 	if p.shape.suits(vector) {
 		candidates = append(candidates, p.candidates(info, vectorTiles, Tuning{Vector: true})...)
 	}
-	sizes := map[uint32][]engine.MatrixSize{uint32(FP16): info.Features.Matrices, uint32(BF16): info.Features.MatricesBF16}
-	if slices.Contains(sizes[p.shape.FormatA], engine.MatrixSize{M: 16, N: 16, K: 16}) { // operands have one format, and most devices list this size
-		kind := Tuning{MatrixM: 16, MatrixN: 16, MatrixK: 16, Subgroup: int(info.Features.SubgroupSize), BF16: p.shape.FormatA == uint32(BF16)}
+	operands, _ := p.Formats() // they have one
+	if p.shape.split {
+		candidates = append(candidates, p.SplitCandidates(info, BF16)...)
+	} else if kind, ok := matrixKind(info, operands); ok {
 		candidates = append(candidates, p.candidates(info, matrixTiles, kind)...)
 		kind.Eights = true
 		candidates = append(candidates, p.candidates(info, eightsTiles, kind)...)
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
-	return append(candidates, p.candidates(info, tiles, Tuning{})...)
+	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
+	if p.shape.inWinograd(engine.NewRecording(*info)) {
+		for _, t := range (Product{p.shape.winogradProduct(int(p.shape.Batch))}).candidates(info, winogradTiles, Tuning{}) {
+			t.Name, t.Winograd = "winograd "+t.Name, true
+			candidates = append(candidates, t)
+		}
+	}
+	return candidates
+}
+
+// SplitCandidates are those of Candidates whose operands are split in two numbers of
+// a precision. Only bf16 is for use; fp16's range is too small for gradients, but
+// more compilers know its matrices.
+func (p Product) SplitCandidates(info *engine.Info, pieces Precision) []Tuning {
+	kind, ok := matrixKind(info, pieces)
+	if !ok {
+		return nil
+	}
+	kind.Split = true
+	return p.candidates(info, splitTiles, kind)
+}
+
+// SplitTuning is a row that computes any product of float32 with operands split in two
+// numbers of bf16, if the device can.
+func SplitTuning(info *engine.Info) (Tuning, bool) {
+	t, ok := matrixKind(info, BF16)
+	t.Split, t.Fill = true, 1
+	t.setTiles(splitTiles[0])
+	return t, ok && t.Fits(info)
+}
+
+// matrixKind is what the rows with matrices of a precision have in common on a device,
+// if it lists the size that most do.
+func matrixKind(info *engine.Info, p Precision) (Tuning, bool) {
+	sizes := map[Precision][]engine.MatrixSize{FP16: info.Features.Matrices, BF16: info.Features.MatricesBF16}
+	return Tuning{MatrixM: 16, MatrixN: 16, MatrixK: 16, Subgroup: int(info.Features.SubgroupSize), BF16: p == BF16},
+		slices.Contains(sizes[p], engine.MatrixSize{M: 16, N: 16, K: 16})
+}
+
+// setTiles cuts a row's products into tiles and names it after them.
+func (t *Tuning) setTiles(tiles [5]int) {
+	t.TileM, t.TileN, t.TileK, t.EachM, t.EachN = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
+	if t.Vector {
+		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("vector%dx%d", t.TileN, t.TileK)
+		return
+	}
+	kind := "tiles"
+	switch {
+	case t.Split && t.BF16:
+		kind = "split"
+	case t.Split:
+		kind = "split-fp16-"
+	case t.Eights:
+		kind = "eights"
+	case t.MatrixM > 0:
+		kind = "matrix"
+	}
+	t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", kind, t.TileM, t.TileN, t.TileK, t.EachM, t.EachN)
 }
 
 // candidates are the tiles that suit the product and the device.
@@ -213,17 +287,7 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 	}
 	for _, t := range tiles {
 		c := kind
-		c.TileM, c.TileN, c.TileK, c.EachM, c.EachN = t[0], t[1], t[2], t[3], t[4]
-		c.Name = fmt.Sprintf("tiles%dx%dx%d:%dx%d", t[0], t[1], t[2], t[3], t[4])
-		if kind.Vector {
-			c.Name = fmt.Sprintf("vector%dx%d", c.TileN, c.TileK)
-		}
-		if kind.MatrixM > 0 {
-			c.Name = "matrix" + c.Name[len("tiles"):]
-		}
-		if kind.Eights {
-			c.Name = "eights" + c.Name[len("matrix"):]
-		}
+		c.setTiles(t)
 		if float64(padded(t)) > 1.3*float64(least) && !kind.Vector || !c.Fits(info) { // what vectors are padded with is not computed
 			continue
 		}

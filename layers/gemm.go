@@ -20,7 +20,8 @@ var gemmOpNames = [...]string{"forward", "backward_input", "backward_weight"}
 // 1 × 1 picture by a 1 × 1 kernel.
 type gemmShape struct {
 	op                               gemmOp
-	skipC                            int // words of the layer's result before C
+	skipC                            int  // words of the layer's result before C
+	split                            bool // a product of BF16x3
 	Batch, Height, Width, Channels   uint32
 	OutHeight, OutWidth, OutChannels uint32
 	KernelH, KernelW, Stride         uint32
@@ -74,13 +75,19 @@ type gemmVector struct {
 	SplitK, SplitPitch uint32
 }
 
-type gemmMatrix struct {
+// gemmUnits is what the kernels with cooperative matrices have in common.
+type gemmUnits struct {
 	gemmTile
 	MatrixM, MatrixN, MatrixK, Subgroup uint32
 }
 
+type gemmMatrix struct {
+	gemmUnits
+	Split bool
+}
+
 type gemmMMA struct {
-	gemmMatrix
+	gemmUnits
 	EightsA, EightsB bool
 }
 
@@ -220,6 +227,10 @@ func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products 
 
 // record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
+	if t.Winograd && g.inWinograd(r) {
+		g.recordWinograd(r, t)
+		return
+	}
 	inQuads, outQuads := g.quads()
 	g.QuadsA, g.QuadsB = inQuads, outQuads
 	if g.op == opBackwardInput {
@@ -374,7 +385,7 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
 	}
-	call := gemmMatrix{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)}
+	call := gemmUnits{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)}
 	if t.Eights {
 		kernels, format := &gemmMMAKernels, uint32(FP16)
 		if t.BF16 {
@@ -392,7 +403,7 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 	if t.BF16 {
 		kernels = &gemmMatrixBF16Kernels
 	}
-	kernels[c.op].Record(r, grid, call)
+	kernels[c.op].Record(r, grid, gemmMatrix{call, t.Split})
 }
 
 // recordBiasGradient sums dy over examples and pixels: at once where an example is
@@ -496,7 +507,7 @@ func (l *gemmLayer) slices(r *engine.Recording, op gemmOp, t Tuning) [][2]int {
 		most = min(most, int(r.Info().Limits.GroupCount)*t.TileM/m)
 	}
 	most = min(most, int(max(1, r.MaxFLOPs()/(2*macs))))
-	if op == opBackwardWeight && t.Lanes > 0 {
+	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.inWinograd(r)) {
 		// Every tile reads all pixels: few at a time stay in a CPU's cache.
 		most = min(most, ceilDiv(cachedPixels, int(g.OutHeight*g.OutWidth)))
 	}
@@ -655,6 +666,7 @@ func (l Conv) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 			KernelH: uint32(l.KernelH), KernelW: uint32(l.KernelW), Stride: uint32(l.Stride),
 			PadH: int32(l.Pad), PadW: int32(l.Pad), Groups: uint32(l.groups()),
 			XPitch: uint32(s.Precision.elementPitch(in)), YPitch: uint32(s.Precision.elementPitch(out)),
+			split: s.Split,
 		},
 		precision: s.Precision,
 		elements:  s.Plan.Params[0].Len(),
@@ -677,6 +689,7 @@ func (l Linear) gemm(s *Slots[engine.Buffer]) *gemmLayer {
 			OutHeight: 1, OutWidth: 1, OutChannels: uint32(l.Out),
 			KernelH: 1, KernelW: 1, Stride: 1, Groups: 1,
 			XPitch: uint32(s.Precision.elementPitch(in)), YPitch: uint32(s.Precision.elementPitch(out)),
+			split: s.Split,
 		},
 		precision: s.Precision,
 		elements:  s.Plan.Params[0].Len(),

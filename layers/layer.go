@@ -107,6 +107,9 @@ type Slots[T any] struct {
 	// float32: the logits (device only; conv and linear).
 	Precision Precision
 	FloatY    bool
+	// Split says that the products of float32 are those of BF16x3: they have choices
+	// of their own, which may split the operands (device only; conv and linear).
+	Split bool
 	// Half is the weight in Precision, where that is not FP32 (device only).
 	Half T
 	// Blocks is X cut into blocks, as the forward pass leaves it for the backward

@@ -17,9 +17,12 @@ const (
 	FP32 Precision = iota
 	FP16           // IEEE 754 binary16: 11 significant bits, 2^-24 to 65504
 	BF16           // the upper half of a float32: 8 significant bits, its range
+	// BF16x3 stores as FP32 does; its matrix products may be the sum of three whose
+	// operands are bf16, two of them for each float32. No tensor has it as its format.
+	BF16x3
 )
 
-var precisionNames = [...]string{"fp32", "fp16", "bf16"}
+var precisionNames = [...]string{"fp32", "fp16", "bf16", "bf16x3"}
 
 func (p Precision) String() string { return precisionNames[p] }
 
@@ -42,12 +45,29 @@ func ParsePrecision(name string) (Precision, error) {
 	return FP32, fmt.Errorf("precision %q is not known: use %s", name, strings.Join(precisionNames[:], ", "))
 }
 
-// Unit is the unit in the last place of 1: 2^-23, 2^-10 or 2^-7.
-func (p Precision) Unit() float64 { return [...]float64{0x1p-23, 0x1p-10, 0x1p-7}[p] }
+// Stored is the format of tensors in the precision.
+func (p Precision) Stored() Precision {
+	if p == BF16x3 {
+		return FP32
+	}
+	return p
+}
+
+// Unit is the unit in the last place of 1 as stored: 2^-23, 2^-10 or 2^-7.
+func (p Precision) Unit() float64 { return [...]float64{0x1p-23, 0x1p-10, 0x1p-7}[p.Stored()] }
+
+// SplitError is the most that a product of two float32 is off by, as a share of it,
+// when each is the sum of two numbers of the precision and the product of both second
+// ones is left out. With u the unit of the precision, rounding to the nearest leaves
+// at most u/2 of a number for its second one, so that u²/4 of the product is left
+// out; the second ones are rounded as well, which changes each number by u²/8 at
+// most. Together that is u²/2: 2^-15 in bf16, 2^-21 in fp16. Operands rounded once
+// cost u.
+func (p Precision) SplitError() float64 { return p.Unit() * p.Unit() / 2 }
 
 // PerWord is the number of elements in a 32-bit word.
 func (p Precision) PerWord() int {
-	if p == FP32 {
+	if p.Stored() == FP32 {
 		return 1
 	}
 	return 2
@@ -80,7 +100,7 @@ func (p Precision) Round(v float32) float32 {
 
 // Pack stores src in words, which Words(len(src)) tells the number of.
 func (p Precision) Pack(dst []uint32, src []float32) {
-	switch p {
+	switch p.Stored() {
 	case FP32:
 		for i, v := range src {
 			dst[i] = math.Float32bits(v)
@@ -106,7 +126,7 @@ func packHalves(dst []uint32, src []float32, convert func(float32) uint16) {
 
 // Unpack undoes Pack.
 func (p Precision) Unpack(dst []float32, src []uint32) {
-	switch p {
+	switch p.Stored() {
 	case FP32:
 		for i := range dst {
 			dst[i] = math.Float32frombits(src[i])

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,5 +70,47 @@ func TestPackedExamples(t *testing.T) {
 	require.Equal(t, 64, FP16.Pitch(Shape{C: 65, H: 1, W: 1}))
 	require.Equal(t, 128, FP16.Pitch(Shape{C: 129, H: 1, W: 1}))
 	_, err := ParsePrecision("fp8")
-	require.ErrorContains(t, err, `precision "fp8" is not known: use fp32, fp16, bf16`)
+	require.ErrorContains(t, err, `precision "fp8" is not known: use fp32, fp16, bf16, bf16x3`)
+}
+
+// TestSplitError: no product of numbers split in two is off by more than SplitError,
+// some are off by a quarter of it, and no sum by more of the largest of many; operands
+// that are rounded once are 50 times as far off.
+func TestSplitError(t *testing.T) {
+	for _, p := range []Precision{FP16, BF16} {
+		t.Run(p.String(), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(3, 4))
+			draw := func() (whole, first, second float64) {
+				v := float32(2*rng.Float64() - 1)
+				hi := p.Round(v)
+				return float64(v), float64(hi), float64(p.Round(v - hi))
+			}
+			worst, limit := 0.0, p.SplitError()
+			for range 1 << 20 {
+				a, a0, a1 := draw()
+				b, b0, b1 := draw()
+				if min(math.Abs(a), math.Abs(b)) < 0.25 {
+					continue // second ones would be among fp16's smallest numbers, which have fewer bits
+				}
+				worst = max(worst, math.Abs((a0*b0+a1*b0+a0*b1-a*b)/(a*b)))
+			}
+			require.LessOrEqual(t, worst, limit)
+			require.Greater(t, worst, limit/4)
+			for _, terms := range []int{9, 363, 2000} {
+				var largest, split, rounded float64
+				for range 1000 {
+					var sum, three, one float64
+					for range terms {
+						a, a0, a1 := draw()
+						b, b0, b1 := draw()
+						sum, three, one = sum+a*b, three+a0*b0+a1*b0+a0*b1, one+a0*b0
+					}
+					largest, split, rounded = max(largest, math.Abs(sum)), max(split, math.Abs(three-sum)), max(rounded, math.Abs(one-sum))
+				}
+				t.Logf("%d terms: %.3f of the limit, rounded once %.0f times the limit", terms, split/(limit*largest), rounded/(limit*largest))
+				require.LessOrEqual(t, split, limit*largest)
+				require.Greater(t, rounded, 50*limit*largest)
+			}
+		})
+	}
 }

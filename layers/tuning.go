@@ -31,12 +31,17 @@ type Tuning struct {
 	MatrixK  int  `json:"matrix_k,omitempty"`
 	Subgroup int  `json:"subgroup,omitempty"`
 	BF16     bool `json:"bf16,omitempty"`
+	// Split is the kernel with matrices for float32 operands, each the sum of two
+	// numbers of the matrices' format (see Precision.SplitError).
+	Split bool `json:"split,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
 	// Vector is the kernel for linear layers whose batch has at most TileM examples:
 	// its workgroup has TileN / 4 invocations along the weight's outputs, which follow
 	// each other in memory, and TileK / 4 along its inputs.
 	Vector bool `json:"vector,omitempty"`
+	// Winograd computes convolutions by 3 × 3 in Winograd's form, where that pays.
+	Winograd bool `json:"winograd,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.
 	Fill int `json:"fill,omitempty"`
@@ -62,9 +67,12 @@ func (t Tuning) Shared() int {
 		return engine.WordBytes * 4 * t.TileM * t.Invocations()
 	}
 	if t.MatrixM > 0 {
-		// Two tiles of each operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
-		a, b := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8))
-		return 2*2*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
+		// Two tiles of each piece of an operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
+		a, b, pieces := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8)), 1
+		if t.Split {
+			pieces = 2
+		}
+		return 2*2*pieces*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
 	}
 	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
 }
@@ -103,13 +111,16 @@ func (t Tuning) Sound() bool {
 				return false
 			}
 		}
+		if t.Split && (t.Eights || t.Winograd) {
+			return false // gemm_mma.comp does not look into what it loads; Winograd's form has larger errors, which nobody derived
+		}
 		if t.Eights && (t.TileM%8 != 0 || t.TileN%8 != 0 || t.TileK%8 != 0) {
 			return false
 		}
 		return t.EachM%t.MatrixM == 0 && t.EachN%t.MatrixN == 0 && t.TileK%t.MatrixK == 0 && t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 &&
 			t.Invocations()%t.TileK == 0 && t.Fill >= 0
 	}
-	return t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
+	return !t.Split && t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
 		t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 && t.Invocations()%t.TileK == 0 && t.EachM*t.EachN <= 256 && t.Fill >= 0
 }
 
@@ -143,9 +154,9 @@ var tunings = []struct {
 	Tuning
 	suits func(*engine.Info) bool
 }{
-	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64}, software},
-	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32}, software},
-	{Tuning{Name: "quads", Lanes: 4, TileM: 16, TileN: 16}, software},
+	{Tuning{Name: "lanes8pairs", Lanes: 8, Pairs: true, TileM: 16, TileN: 64, Winograd: true}, software},
+	{Tuning{Name: "lanes8", Lanes: 8, TileM: 16, TileN: 32, Winograd: true}, software},
+	{Tuning{Name: "quads", Lanes: 4, TileM: 16, TileN: 16, Winograd: true}, software},
 	{Tuning{Name: "tiles128x64", TileM: 128, TileN: 64, TileK: 16, EachM: 8, EachN: 8, Fill: 512}, kind(engine.Discrete)},
 	{Tuning{Name: "tiles64x64", TileM: 64, TileN: 64, TileK: 16, EachM: 4, EachN: 8, Fill: 128}, anyGPU},
 	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},

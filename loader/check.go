@@ -49,7 +49,7 @@ type Checker struct {
 
 // extensionsOf are the endings that fit a format.
 var extensionsOf = map[string][]string{
-	"JPEG": {".jpg", ".jpeg"}, "PNG": {".png"}, "GIF": {".gif"}, "BMP": {".bmp"}, "TIFF": {".tif", ".tiff"},
+	"JPEG": {".jpg", ".jpeg", ".jfif", ".jpe"}, "PNG": {".png"}, "GIF": {".gif"}, "BMP": {".bmp"}, "TIFF": {".tif", ".tiff"},
 	"WebP": {".webp"}, "PPM": {".ppm"}, "PGM": {".pgm"},
 }
 

@@ -45,6 +45,21 @@ var formats = []format{
 	{"PGM", "P2", pnmConfig, pnmDecode},
 }
 
+// foreign are the beginnings of files that people take for pictures and that are
+// not read, with what to do about them.
+var foreign = []struct{ magic, name, cure string }{
+	{"????ftyphei", "HEIC", convert}, {"????ftypmif1", "HEIC", convert}, {"????ftypmsf1", "HEIC", convert},
+	{"????ftypavi", "AVIF", convert},
+	{"\x00\x00\x00\x0cJXL ", "JPEG XL", convert}, {"\xff\x0a", "JPEG XL", convert},
+	{"\x00\x00\x00\x0cjP  ", "JPEG 2000", convert}, {"\xff\x4f\xff\x51", "JPEG 2000", convert},
+	{"8BPS", "Photoshop's", convert}, {"%PDF", "PDF", convert}, {"<svg", "SVG", convert}, {"<?xml", "XML, perhaps SVG", convert},
+	{"II+\x00", "BigTIFF", convert}, {"MM\x00+", "BigTIFF", convert},
+	{"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"},
+	{"<!DOCTYPE", "a web page", "download the picture itself"}, {"<!doctype", "a web page", "download the picture itself"}, {"<html", "a web page", "download the picture itself"},
+}
+
+const convert = "convert it to PNG or JPEG"
+
 // Decode reads one picture: JPEG (baseline or progressive; grey, YCbCr, RGB,
 // CMYK or YCCK), PNG, GIF (its first frame), BMP, TIFF, WebP, PPM or PGM,
 // recognised by content. Orientation tags are not applied: no published
@@ -97,9 +112,27 @@ func decode(data []byte, most int) (img image.Image, err error) {
 		if len(data) == 0 {
 			return nil, errors.New("the file is empty")
 		}
-		return nil, fmt.Errorf("not a picture of a known kind: it begins with % x, none of JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, PGM",
-			data[:min(len(data), 8)])
+		for _, k := range foreign {
+			if begins(data, k.magic) {
+				return nil, fmt.Errorf("not a picture of a known kind: it is %s, none of %s: %s", k.name, known, k.cure)
+			}
+		}
+		begin := fmt.Sprintf("% x", data[:min(len(data), 8)])
+		if text := data[:min(len(data), 24)]; !bytes.ContainsFunc(text, func(r rune) bool { return r > '~' || r < ' ' && r != '\n' && r != '\r' && r != '\t' }) {
+			begin = fmt.Sprintf("the text %q", text)
+		}
+		return nil, fmt.Errorf("not a picture of a known kind: it begins with %s, none of %s", begin, known)
 	}
+	defer func() {
+		switch {
+		case err == nil:
+		case begins(data, "RIFF????WEBPVP8X????") && len(data) > 20 && data[20]&2 != 0:
+			err = fmt.Errorf("it is animated WebP, of which nothing is read: %s", convert)
+		case errors.As(err, new(png.UnsupportedError)), errors.As(err, new(jpeg.UnsupportedError)), errors.As(err, new(tiff.UnsupportedError)),
+			errors.Is(err, bmp.ErrUnsupported):
+			err = fmt.Errorf("%w: %s", err, convert)
+		}
+	}()
 	// Other people's decoders have had index errors on damaged files; such a
 	// file is a bad picture and not the end of the run.
 	defer func() {
@@ -112,7 +145,8 @@ func decode(data []byte, most int) (img image.Image, err error) {
 		return nil, fmt.Errorf("%s header of a file of %d bytes: %w", f.name, len(data), err)
 	}
 	if c.Width < 1 || c.Height < 1 || c.Width > most/c.Height {
-		return nil, fmt.Errorf("%s header claims %d×%d pixels: between 1 and %d in all are read", f.name, c.Width, c.Height, most)
+		return nil, fmt.Errorf("%s header claims %d×%d pixels in a file of %d bytes: between 1 and %d in all are read: scale it down, unless it is damaged",
+			f.name, c.Width, c.Height, len(data), most)
 	}
 	if f.name == "JPEG" {
 		if img, err := turboJPEG(data, most); err == nil {
@@ -129,19 +163,27 @@ func decode(data []byte, most int) (img image.Image, err error) {
 	return img, nil
 }
 
+// known lists the formats for errors.
+const known = "JPEG, PNG, GIF, BMP, TIFF, WebP, PPM, PGM"
+
 func formatOf(data []byte) *format {
-next:
 	for i := range formats {
-		f := &formats[i]
-		if len(data) < len(f.magic) {
-			continue
+		if begins(data, formats[i].magic) {
+			return &formats[i]
 		}
-		for j := range len(f.magic) {
-			if f.magic[j] != '?' && f.magic[j] != data[j] {
-				continue next
-			}
-		}
-		return f
 	}
 	return nil
+}
+
+// begins says whether data begin with magic, in which "?" is any byte.
+func begins(data []byte, magic string) bool {
+	if len(data) < len(magic) {
+		return false
+	}
+	for i := range len(magic) {
+		if magic[i] != '?' && magic[i] != data[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -214,15 +214,37 @@ func TestDecodeRefusesBadData(t *testing.T) {
 	var jpg bytes.Buffer
 	require.NoError(t, jpeg.Encode(&jpg, testImage(64, 64, 1), nil))
 	for want, data := range map[string][]byte{
-		"empty":                  {},
-		"begins with 3c 68 74":   []byte("<html>not found</html>"),
-		"PNG of 20×20 pixels in": whole[:len(whole)/2],
-		"PNG header":             whole[:20],
-		"JPEG of 64×64 pixels":   jpg.Bytes()[:jpg.Len()/2],
-		"JPEG header":            jpg.Bytes()[:10],
+		"empty":                           {},
+		"begins with 3c 68 00":            []byte("<h\x00"),
+		`the text "404 page not found\n"`: []byte("404 page not found\n"),
+		"PNG of 20×20 pixels in":          whole[:len(whole)/2],
+		"PNG header":                      whole[:20],
+		"JPEG of 64×64 pixels":            jpg.Bytes()[:jpg.Len()/2],
+		"JPEG header":                     jpg.Bytes()[:10],
 	} {
 		_, err := Decode(bytes.NewReader(data))
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// What is no picture that is read says what it is and what to do.
+func TestDecodeNamesWhatItDoesNotRead(t *testing.T) {
+	animated := append([]byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00"), make([]byte, 64)...)
+	var inks bytes.Buffer
+	require.NoError(t, tiff.Encode(&inks, image.NewGray(image.Rect(0, 0, 3, 3)), nil))
+	cmyk := bytes.Replace(inks.Bytes(), []byte{6, 1, 3, 0, 1, 0, 0, 0, 1, 0}, []byte{6, 1, 3, 0, 1, 0, 0, 0, 5, 0}, 1)
+	require.NotEqual(t, inks.Bytes(), cmyk, "the photometric interpretation was not found")
+	for want, data := range map[string][]byte{
+		"it is HEIC, none of JPEG.*: convert it to PNG or JPEG": []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00"),
+		"it is AVIF, none of":                                     []byte("\x00\x00\x00\x18ftypavif\x00\x00\x00\x00"),
+		"it is a web page, .*: download the picture itself":       []byte("<html><body>not found"),
+		"a pointer of Git LFS, .*: fetch .* with `git lfs pull`":  []byte("version https://git-lfs.github.com/spec/v1\n"),
+		"it is animated WebP, .*: convert it to PNG or JPEG":      animated,
+		"TIFF .*unsupported feature.*: convert it to PNG or JPEG": cmyk,
+	} {
+		_, err := Decode(bytes.NewReader(data))
+		require.Error(t, err)
+		require.Regexp(t, want, err.Error())
 	}
 }
 

@@ -97,7 +97,8 @@ func splitDirs(dirs []string) (train, val string) {
 }
 
 // list returns a folder's sub-folders and its pictures, sorted, hidden ones
-// left out and symbolic links followed.
+// left out and symbolic links followed; one that leads nowhere and is named as a
+// picture is one.
 func list(dir string) (dirs, pictures []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -108,46 +109,58 @@ func list(dir string) (dirs, pictures []string, err error) {
 		if strings.HasPrefix(name, ".") || name == "__MACOSX" {
 			continue
 		}
-		isDir := e.IsDir()
-		if e.Type()&os.ModeSymlink != 0 {
+		kind := e.Type()
+		if kind&os.ModeSymlink != 0 {
 			info, err := os.Stat(filepath.Join(dir, name))
-			if err != nil {
+			switch {
+			case err == nil:
+				kind = info.Mode().Type()
+			case IsPicture(name): // one that cannot be read
+				kind = 0
+			default:
 				return nil, nil, fmt.Errorf("follow the symbolic link: %w", err)
 			}
-			isDir = info.IsDir()
 		}
-		if isDir {
+		switch { // a pipe or a device holds no pictures
+		case kind.IsDir():
 			dirs = append(dirs, name)
-		} else if IsPicture(name) {
+		case kind.IsRegular() && IsPicture(name):
 			pictures = append(pictures, name)
 		}
 	}
 	return dirs, pictures, nil
 }
 
-// walk returns the pictures below root/dir, as paths from root, sorted folder
-// by folder.
-func walk(root, dir string, depth int) ([]string, error) {
+// Walk calls found for every picture in a folder, and then for those below it,
+// folder by folder, in the order of their names, and with the error of each folder
+// below that cannot be listed. It returns found's first error, or the folder's own.
+func Walk(folder string, found func(path string, err error) error) error {
+	return walk(folder, 0, found)
+}
+
+func walk(folder string, depth int, found func(path string, err error) error) error {
 	const deepest = 16 // ends a circle of symbolic links
+	dirs, pictures, err := list(folder)
 	if depth > deepest {
-		return nil, fmt.Errorf("list %s: folders are nested more than %d deep: is there a circle of symbolic links?",
-			filepath.Join(root, dir), deepest)
+		err = fmt.Errorf("list %s: folders are nested more than %d deep: is there a circle of symbolic links?", folder, deepest)
 	}
-	dirs, pictures, err := list(filepath.Join(root, dir))
+	if err != nil && depth > 0 {
+		return found(folder, err)
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, p := range pictures {
-		pictures[i] = filepath.Join(dir, p)
+	for _, p := range pictures {
+		if err := found(filepath.Join(folder, p), nil); err != nil {
+			return err
+		}
 	}
 	for _, d := range dirs {
-		more, err := walk(root, filepath.Join(dir, d), depth+1)
-		if err != nil {
-			return nil, err
+		if err := walk(filepath.Join(folder, d), depth+1, found); err != nil {
+			return err
 		}
-		pictures = append(pictures, more...)
 	}
-	return pictures, nil
+	return nil
 }
 
 // readClasses lists the pictures of the class folders of root, or labels the
@@ -175,15 +188,19 @@ func readClasses(root string, classes, loose []string, needAll bool) (*folder, e
 	}
 	var empty []string
 	for label, class := range classes {
-		paths, err := walk(root, class, 0)
+		before := len(f.pictures)
+		err := Walk(filepath.Join(root, class), func(path string, err error) error {
+			if err == nil {
+				path, err = filepath.Rel(root, path)
+			}
+			f.pictures = append(f.pictures, picture{path, int32(label)})
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		if len(paths) == 0 {
+		if len(f.pictures) == before {
 			empty = append(empty, class)
-		}
-		for _, p := range paths {
-			f.pictures = append(f.pictures, picture{p, int32(label)})
 		}
 	}
 	if len(f.pictures) == 0 {

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -94,6 +95,19 @@ func TestFolderFollowsSymbolicLinks(t *testing.T) {
 	require.NoError(t, os.Symlink("nowhere", filepath.Join(root, "train", "c")))
 	_, err = OpenSource(root, "train")
 	require.ErrorContains(t, err, "symbolic link")
+
+	// One that is named as a picture is a picture that cannot be read; a pipe is none.
+	require.NoError(t, os.Remove(filepath.Join(root, "train", "c")))
+	require.NoError(t, os.Symlink("nowhere", filepath.Join(root, "train", "a", "4.png")))
+	if mkfifo, err := exec.LookPath("mkfifo"); err == nil {
+		require.NoError(t, exec.Command(mkfifo, filepath.Join(root, "train", "a", "5.png")).Run())
+	}
+	src, err = OpenSource(root, "train")
+	require.NoError(t, err)
+	require.Equal(t, 4, src.Len())
+	require.Equal(t, filepath.Join(root, "train", "a", "4.png"), src.Name(2))
+	_, err = src.Open(2)
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestFolderErrors(t *testing.T) {

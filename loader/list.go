@@ -78,8 +78,8 @@ type listLine struct {
 	path, label, group string
 }
 
-// parseList splits each line at its last space or tab, or in three at its tabs. A byte order mark,
-// carriage returns and empty lines do not count.
+// parseList splits each line in two or three at its tabs, or at its last space. A byte
+// order mark, carriage returns and empty lines do not count.
 func parseList(r io.Reader) ([]listLine, error) {
 	var lines []listLine
 	s := bufio.NewScanner(r)
@@ -96,8 +96,13 @@ func parseList(r io.Reader) ([]listLine, error) {
 		if strings.ContainsAny(text, "\x00\r") {
 			return nil, fmt.Errorf("line %d holds a zero byte or a carriage return in its middle: is it a text file with lines that end in a newline?", n)
 		}
-		if f := strings.Split(text, "\t"); len(f) == 3 {
-			lines = append(lines, listLine{n, strings.TrimSpace(f[0]), strings.TrimSpace(f[1]), strings.TrimSpace(f[2])})
+		if f := strings.Split(text, "\t"); len(f) == 2 || len(f) == 3 {
+			f = append(f, "")
+			line := listLine{n, strings.TrimSpace(f[0]), strings.TrimSpace(f[1]), strings.TrimSpace(f[2])}
+			if line.label == "" {
+				return nil, fmt.Errorf("line %d, %q, has no label between its tabs", n, text)
+			}
+			lines = append(lines, line)
 			continue
 		}
 		cut := strings.LastIndexAny(text, " \t")

@@ -57,7 +57,7 @@ func rowReader(img image.Image) func(dst []byte, y int) {
 		}
 	case *image.YCbCr:
 		if b.Min == (image.Point{}) {
-			return newUpsampler(src).row
+			return yccReader(src)
 		}
 	case *image.Paletted:
 		var palette [256][4]byte
@@ -92,74 +92,31 @@ func overBlack(r, g, b, _ uint32) [4]byte {
 	return [4]byte{byte(r >> 8), byte(g >> 8), byte(b >> 8), 255}
 }
 
-// upsampler converts the rows of a YCbCr picture to RGB as libjpeg does: where a
-// chroma sample spans two pixels on an axis, a pixel gets three parts of its own
+// yccReader reads the rows of a YCbCr picture at the origin as libjpeg does: where
+// a chroma sample spans two pixels on an axis, a pixel gets three parts of its own
 // and one of the nearer neighbour ("fancy upsampling", jdsample.c).
-type upsampler struct {
-	img        *image.YCbCr
-	subX, subY int
-	fancy      bool
-	sums       []int // of one row of chroma samples, with that above or below
-	chroma     [2][]byte
-}
-
-func newUpsampler(img *image.YCbCr) *upsampler {
-	u := &upsampler{img: img}
-	u.subX, u.subY = subsampling(img.SubsampleRatio)
-	w := ceilDiv(img.Rect.Dx(), u.subX)
-	u.fancy = u.subX <= 2 && u.subY <= 2 && (u.subX == 1 || w > 2)
-	u.sums = make([]int, w)
-	u.chroma = [2][]byte{make([]byte, w*u.subX), make([]byte, w*u.subX)}
-	return u
-}
-
-// row writes row y to dst, 4 bytes a pixel.
-func (u *upsampler) row(dst []byte, y int) {
-	w := u.img.Rect.Dx()
-	u.upsample(u.chroma[0], u.img.Cb, y)
-	u.upsample(u.chroma[1], u.img.Cr, y)
-	luma := u.img.Y[y*u.img.YStride:][:w]
-	C.ycc_to_rgb((*C.uint8_t)(&dst[:4*w][0]), (*C.uint8_t)(&luma[0]), (*C.uint8_t)(&u.chroma[0][0]), (*C.uint8_t)(&u.chroma[1][0]), C.int(w))
-}
-
-func (u *upsampler) upsample(dst, plane []byte, y int) {
-	s, stride := u.sums, u.img.CStride
-	at := y / u.subY
-	near := plane[at*stride:][:len(s)]
-	if !u.fancy {
-		for i, v := range near {
-			for k := range u.subX {
-				dst[i*u.subX+k] = v
-			}
+func yccReader(img *image.YCbCr) func(dst []byte, y int) {
+	w, h := img.Rect.Dx(), img.Rect.Dy()
+	subX, subY := subsampling(img.SubsampleRatio)
+	samples := ceilDiv(w, subX)
+	smooth := C.int(0)
+	if subX <= 2 && subY <= 2 && (subX == 1 || samples > 2) {
+		smooth = 1
+	}
+	return func(dst []byte, y int) {
+		at, far := y/subY, 0
+		left, right := 4, 8
+		if subY == 2 {
+			far = min(max(at-1+2*(y%2), 0), ceilDiv(h, 2)-1) - at
+			left, right = 8, 7
 		}
-		return
-	}
-	// A sum is one times the sample, or four times it where rows are mixed.
-	one := 1
-	for i, v := range near {
-		s[i] = int(v)
-	}
-	if u.subY == 2 {
-		other := at - 1 + 2*(y%2)
-		other = min(max(other, 0), ceilDiv(u.img.Rect.Dy(), 2)-1)
-		one = 4
-		for i, v := range plane[other*stride:][:len(s)] {
-			s[i] = 3*s[i] + int(v)
+		if subX == 1 {
+			left = 1 + y%2
 		}
-	}
-	if u.subX == 1 {
-		for i, v := range s {
-			dst[i] = byte((v + (1+y%2)*(one/4)) / one)
-		}
-		return
-	}
-	left, right := 1, 2 // what rounds, of 4
-	if one == 4 {
-		left, right = 8, 7 // of 16
-	}
-	last := len(s) - 1
-	for i, v := range s {
-		before, after := s[max(i-1, 0)], s[min(i+1, last)]
-		dst[2*i], dst[2*i+1] = byte((3*v+before+left)/(4*one)), byte((3*v+after+right)/(4*one))
+		luma, row := img.Y[y*img.YStride:][:w], func(plane []byte, at int) *C.uint8_t { return (*C.uint8_t)(&plane[at*img.CStride:][:samples][0]) }
+		row(img.Cb, at+far)
+		row(img.Cr, at+far)
+		C.ycc_to_rgb(vectors, (*C.uint8_t)(&dst[:4*w][0]), (*C.uint8_t)(&luma[0]), C.int(w), row(img.Cb, at), row(img.Cr, at),
+			C.long(far*img.CStride), C.int(subX), smooth, C.int(left), C.int(right))
 	}
 }

@@ -66,13 +66,13 @@ func storeOf(dst []byte, img image.Image, size image.Point, stored int, mode str
 }
 
 // axis holds, for each output pixel, the first of the source pixels that count
-// and the weights of taps of them, as resize.h lays them out.
+// and the weights of taps of them, as resize.h says.
 type axis struct {
-	first   []int32
-	weights []int16
-	taps    int
-	four    bool // the arithmetic is that of OpenCV
-	lo, hi  int  // the range of source pixels that are read
+	first, weights []int32
+	taps           int
+	four           bool // the arithmetic is that of OpenCV
+	clip           bool // sums may exceed 255, because many weights are rounded up
+	lo, hi         int  // the range of source pixels that are read
 }
 
 // newAxis is the tent filter that makes out pixels of a side of size, of which
@@ -94,9 +94,7 @@ func newAxis(have, size, out, from, n int) axis {
 		_, lo, hi := reach(i)
 		a.taps = max(a.taps, hi-lo)
 	}
-	groups := ceilDiv(a.taps, 2)
-	a.taps = min(2*groups, have) // pairs of taps are taken at once
-	a.weights = make([]int16, 4*groups*n)
+	a.weights = make([]int32, a.taps*n)
 	tent := make([]float64, a.taps)
 	for i := range n {
 		centre, lo, hi := reach(i)
@@ -106,13 +104,13 @@ func newAxis(have, size, out, from, n int) axis {
 			sum += tent[k]
 		}
 		first := min(lo, have-a.taps) // at the far edge, leading weights are 0
-		weights := a.weights[4*groups*i:][:4*groups]
+		weights := a.weights[a.taps*i:][:a.taps][lo-first:]
+		total := 0
 		for k := range hi - lo {
-			weight := int(0.5 + float64(tent[k]/sum*(1<<C.RESIZE_BITS)))
-			at := lo - first + k
-			pair := weights[at/2*4:][:4]
-			pair[at%2], pair[2+at%2] = int16(weight>>C.RESIZE_PART), int16(weight&(1<<C.RESIZE_PART-1))
+			weights[k] = int32(0.5 + float64(tent[k]/sum*(1<<C.RESIZE_BITS)))
+			total += int(weights[k])
 		}
+		a.clip = a.clip || 255*total+1<<(C.RESIZE_BITS-1) >= 256<<C.RESIZE_BITS
 		a.first[i] = int32(first)
 		a.lo, a.hi = min(a.lo, first), max(a.hi, first+a.taps)
 	}
@@ -133,7 +131,7 @@ func scaleOf(have, size, out int) float64 {
 // weighs columns anew, as columns says, and rows not, which rounds another way.
 func fourAxis(have, size, out int, columns bool) axis {
 	scale := scaleOf(have, size, out)
-	a := axis{first: make([]int32, out), weights: make([]int16, 4*out), taps: min(2, have), four: true, hi: have}
+	a := axis{first: make([]int32, out), weights: make([]int32, 2*out), taps: min(2, have), four: true, hi: have}
 	for i := range out {
 		at := float32(float64((float64(i)+0.5)*scale) - 0.5)
 		first := int(math.Floor(float64(at)))
@@ -146,16 +144,19 @@ func fourAxis(have, size, out int, columns bool) axis {
 		}
 		a.first[i] = int32(first)
 		for k, w := range [2]float32{1 - part, part} {
-			a.weights[4*i+2+k] = int16(math.RoundToEven(float64(w * (1 << C.RESIZE_PART))))
+			a.weights[2*i+k] = int32(math.RoundToEven(float64(w * (1 << C.RESIZE_FOUR_BITS))))
 		}
 	}
 	return a
 }
 
+// vectors is which of its vector instructions the processor computes with.
+var vectors = C.resize_vectors()
+
 // scratch is a worker's memory between pictures.
 type scratch struct {
 	pixels []byte // the source as pixels of 4 bytes
-	rows   []byte // its rows, scaled along
+	rows   []byte // as C.resize wants it
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -196,14 +197,19 @@ func scaleTo(dst []byte, stride int, img image.Image, x, y axis) {
 		C.resize_four((*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy)
 		return
 	}
-	rows := grow(&s.rows, 4*nx*(y.hi-y.lo))
-	C.resize((*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy, (*C.uint8_t)(&rows[0]))
+	const lanes = C.RESIZE_LANES
+	rows := grow(&s.rows, 4*lanes*max(x.taps, C.RESIZE_COLUMNS)+int(C.resize_pitch(C.long(nx)))*lanes*ceilDiv(y.hi-y.lo, lanes))
+	C.resize(vectors, (*C.uint8_t)(&dst[0]), C.long(stride), (*C.uint8_t)(&pixels[0]), C.long(width), &cx, &cy, (*C.uint8_t)(&rows[0]))
 }
 
 // pin describes the axis to C for as long as the pinner holds it.
 func (a axis) pin(p *runtime.Pinner) C.resize_axis {
 	p.Pin(&a.first[0])
 	p.Pin(&a.weights[0])
-	return C.resize_axis{first: (*C.int32_t)(&a.first[0]), weights: (*C.int16_t)(&a.weights[0]),
+	axis := C.resize_axis{first: (*C.int32_t)(&a.first[0]), weights: (*C.int32_t)(&a.weights[0]),
 		n: C.int32_t(len(a.first)), taps: C.int32_t(a.taps), lo: C.int32_t(a.lo), hi: C.int32_t(a.hi)}
+	if a.clip {
+		axis.clip = 1
+	}
+	return axis
 }

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"io"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -297,4 +298,135 @@ func TestUpsamplingIsLibjpegs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// eachVectors runs the test with every kind of vectors that the processor has.
+func eachVectors(t *testing.T, test func(t *testing.T)) {
+	best := vectors
+	defer func() { vectors = best }()
+	for vectors = 0; vectors <= best; vectors++ {
+		t.Run(fmt.Sprintf("vectors=%d", vectors), test)
+	}
+}
+
+// scaled is what scaleTo writes, in plain loops: both passes on bytes, rounded and
+// bounded after each.
+func scaled(img *image.RGBA, x, y axis) []byte {
+	w := img.Rect.Dx()
+	pass := func(src []byte, at, step int, a axis, i int) byte {
+		sum := 1 << 21
+		for k, weight := range a.weights[i*a.taps:][:a.taps] {
+			sum += int(weight) * int(src[at+(int(a.first[i])+k)*step])
+		}
+		return byte(min(sum>>22, 255))
+	}
+	nx, ny := len(x.first), len(y.first)
+	rows, dst := make([]byte, 3*nx*img.Rect.Dy()), make([]byte, 3*nx*ny)
+	for i := range rows {
+		rows[i] = pass(img.Pix, i/(3*nx)*4*w+i%3, 4, x, i/3%nx)
+	}
+	for i := range dst {
+		dst[i] = pass(rows, i%(3*nx), 3*nx, y, i/(3*nx))
+	}
+	return dst
+}
+
+// Pictures wider than the columns taken at once, filters wider than them, rows and
+// bytes that fill no vector, sums beyond 255, and nothing written beside the rows.
+func TestScaleToIsItsDefinition(t *testing.T) {
+	eachVectors(t, func(t *testing.T) {
+		for _, c := range []struct{ w, h, nx, ny, crop int }{
+			{1, 1, 1, 1, 0}, {1, 1, 3, 40, 0}, {37, 9, 11, 5, 0}, {500, 37, 256, 19, 20}, {1400, 17, 900, 9, 100},
+			{3000, 3, 2, 2, 0}, {2, 1100, 1, 7, 0}, {64, 31, 128, 62, 5}, {5, 8, 33, 16, 1}, {640, 16, 640, 16, 0},
+		} {
+			img := testImage(c.w, c.h, uint64(c.w))
+			x, y := newAxis(c.w, c.w, c.nx, c.crop, c.nx-2*c.crop), newAxis(c.h, c.h, c.ny, 0, c.ny)
+			n := 3 * len(x.first)
+			stride := n + 7
+			got := bytes.Repeat([]byte{99}, stride*c.ny)
+			scaleTo(got, stride, img, x, y)
+			want := scaled(img, x, y)
+			for j := range c.ny {
+				row := got[j*stride:][:stride]
+				require.Equal(t, want[j*n:][:n], row[:n], "%v, row %d", c, j)
+				require.Equal(t, bytes.Repeat([]byte{99}, 7), row[n:], "%v, behind row %d", c, j)
+			}
+		}
+	})
+}
+
+// The weights of millions of pixels are rounded up to more than one together; PIL
+// bounds what they make of white.
+func TestSumsBeyondWhite(t *testing.T) {
+	img := image.NewGray(image.Rect(0, 0, 6_000_000, 1))
+	for i := range img.Pix {
+		img.Pix[i] = 255
+	}
+	require.True(t, newAxis(6_000_000, 6_000_000, 1, 0, 1).clip)
+	require.False(t, newAxis(9000, 9000, 1, 0, 1).clip)
+	eachVectors(t, func(t *testing.T) {
+		got := make([]byte, 3)
+		require.NoError(t, Store(got, img, 1, "warp"))
+		require.Equal(t, []byte{255, 255, 255}, got)
+	})
+}
+
+// libjpegRow is a row of a YCbCr picture as libjpeg words it (jdsample.c, jdcolor.c).
+func libjpegRow(img *image.YCbCr, y int) []byte {
+	w, h := img.Rect.Dx(), img.Rect.Dy()
+	subX, subY := subsampling(img.SubsampleRatio)
+	cw, ch := ceilDiv(w, subX), ceilDiv(h, subY)
+	chroma := func(plane []byte, x int) int {
+		cx, cy := x/subX, y/subY
+		if subX > 2 || subX == 2 && cw <= 2 {
+			return int(plane[cy*img.CStride+cx])
+		}
+		bound := func(v, n int) int { return min(max(v, 0), n-1) }
+		sum := func(cx int) int { // of four parts of the rows
+			near := int(plane[cy*img.CStride+bound(cx, cw)])
+			if subY == 1 {
+				return 4 * near
+			}
+			return 3*near + int(plane[bound(cy-1+2*(y%2), ch)*img.CStride+bound(cx, cw)])
+		}
+		switch {
+		case subX == 1 && subY == 1:
+			return sum(cx) / 4
+		case subX == 1:
+			return (sum(cx) + 1 + y%2) / 4
+		case subY == 1:
+			return (3*sum(cx)/4 + sum(cx-1+2*(x%2))/4 + 1 + x%2) / 4
+		}
+		return (3*sum(cx) + sum(cx-1+2*(x%2)) + 8 - x%2) / 16
+	}
+	row := make([]byte, 0, 4*w)
+	for x := range w {
+		luma, cb, cr := int(img.Y[y*img.YStride+x]), chroma(img.Cb, x)-128, chroma(img.Cr, x)-128
+		for _, v := range []int{(91881*cr + 32768) >> 16, (-22554*cb - 46802*cr + 32768) >> 16, (116130*cb + 32768) >> 16} {
+			row = append(row, byte(min(max(luma+v, 0), 255)))
+		}
+		row = append(row, 255)
+	}
+	return row
+}
+
+func TestYCbCrRowsAreLibjpegs(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	eachVectors(t, func(t *testing.T) {
+		for ratio := image.YCbCrSubsampleRatio444; ratio <= image.YCbCrSubsampleRatio410; ratio++ {
+			for _, size := range []image.Point{{1, 1}, {2, 3}, {4, 4}, {5, 5}, {511, 3}, {512, 2}, {513, 4}, {1100, 3}} {
+				img := image.NewYCbCr(image.Rectangle{Max: size}, ratio)
+				for _, plane := range [][]byte{img.Y, img.Cb, img.Cr} {
+					for i := range plane {
+						plane[i] = byte(r.Uint32())
+					}
+				}
+				row, read := make([]byte, 4*size.X), rowReader(img)
+				for y := range size.Y {
+					read(row, y)
+					require.Equal(t, libjpegRow(img, y), row, "%v %v, row %d", ratio, size, y)
+				}
+			}
+		}
+	})
 }

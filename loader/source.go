@@ -152,14 +152,19 @@ func fileKind(path string) (string, error) {
 }
 
 var pictureExtensions = []string{
-	".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+	".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jfif", ".jpe",
 }
+
+// foreignExtensions are those of pictures that are not read. They are pictures all
+// the same, so that --on-bad-image decides about them and none is left out unsaid.
+var foreignExtensions = []string{".heic", ".heif", ".avif", ".jxl", ".jp2"}
 
 // IsPicture says whether a file's name is that of a picture: a known extension
 // in any case, and not hidden.
 func IsPicture(name string) bool {
 	name = filepath.Base(name)
-	return !strings.HasPrefix(name, ".") && slices.Contains(pictureExtensions, strings.ToLower(filepath.Ext(name)))
+	ext := strings.ToLower(filepath.Ext(name))
+	return !strings.HasPrefix(name, ".") && (slices.Contains(pictureExtensions, ext) || slices.Contains(foreignExtensions, ext))
 }
 
 // wnidOf returns the WordNet id before the first "_" of an ImageNet file's

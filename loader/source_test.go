@@ -25,7 +25,7 @@ func TestOpenSourceRefuses(t *testing.T) {
 
 func TestIsPicture(t *testing.T) {
 	for name, want := range map[string]bool{
-		"a.JPEG": true, "dir/b.png": true, "c.TiF": true, "d.webp": true,
+		"a.JPEG": true, "dir/b.png": true, "c.TiF": true, "d.webp": true, "e.jfif": true, "g.heic": true, "h.AVIF": true,
 		".hidden.png": false, "._e.jpg": false, "f.txt": false, "jpg": false,
 	} {
 		require.Equal(t, want, IsPicture(name), name)

@@ -147,6 +147,21 @@ func BenchmarkStoreEncoded(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")
 		})
 	}
+	b.Run("resize alone", func(b *testing.B) {
+		needTurbo(b)
+		useJPEG(b, JPEGTurbo)
+		var images []image.Image
+		for _, file := range files {
+			img, err := Decode(bytes.NewReader(file))
+			require.NoError(b, err)
+			images = append(images, img)
+		}
+		b.ResetTimer()
+		for i := range b.N {
+			require.NoError(b, Store(dst, images[i%len(images)], 256, "short"))
+		}
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "img/s")
+	})
 	b.Run("decode turbo", func(b *testing.B) {
 		needTurbo(b)
 		d := newTurboDecoder()

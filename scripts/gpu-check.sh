@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # What there is to know of a GPU, in one command of less than ten minutes: speed, kernels
 # tuned first; PyTorch beside it where it is installed; every layer verified in every
-# precision; single layers, growth with the batch, peaks. Builds nothing: bin/vkalexnet has
-# to be there. One folder with the JSON files, one table (table.md) and one page (report.html).
+# precision; bf16x3 where there are matrix units of bf16; single layers, growth with the
+# batch, peaks. Builds nothing: bin/vkalexnet has to be there. One folder with the JSON files,
+# one table (table.md) and one page (report.html).
 #
 #   scripts/gpu-check.sh [FOLDER]        default: gpu-check; `make gpu-check OUT=FOLDER` is the same
 #
 # What matters most runs first, and what no time is left for is named at the end: PARTS then
 # asks for that alone, or SCALE gives more time.
 # Variables: DEVICE (auto), MODELS (alexnet alexnet-owt), BATCHES (128,256), PRECISIONS
-# (fp32 fp16 bf16), PARTS (bench torch verify layers growth peak; results of others in FOLDER
-# stay), TOTAL (570: seconds for all of it, of which PyTorch's are kept for it), TUNE (10: seconds
+# (fp32 fp16 bf16), PARTS (bench torch verify bf16x3 layers growth peak; results of others in
+# FOLDER stay), TOTAL (570: seconds for all of it, of which PyTorch's are kept for it), TUNE (10: seconds
 # for tuning one batch size of a pass), GROWTH (1,2,4,8,16,32,64,128,256), GROWTH_TUNE (0, the
 # fixed table), PYTHON (python3), SCALE (1; 0.5 halves every time limit, 3 is for a slow device).
 set -uo pipefail
@@ -21,7 +22,7 @@ device=${DEVICE:-auto}
 read -ra models <<<"${MODELS:-alexnet alexnet-owt}"
 batches=${BATCHES:-128,256}
 read -ra precisions <<<"${PRECISIONS:-fp32 fp16 bf16}"
-parts=" ${PARTS:-bench torch verify layers growth peak} "
+parts=" ${PARTS:-bench torch verify bf16x3 layers growth peak} "
 python=${PYTHON:-python3}
 scale=${SCALE:-1}
 seconds() { awk -v s="$1" -v k="$scale" 'BEGIN { printf "%.0f", s * k }'; }
@@ -91,6 +92,12 @@ if wanted verify; then
 		done
 	done
 fi
+if wanted bf16x3 && grep -q '"matrices_bf16"' "$out/devices.txt"; then # elsewhere it is fp32
+	# Every layer; what was chosen for each product, fp32's kernel or three of bf16; whole passes and layers.
+	part "verify-${models[0]}-bf16x3" "$(seconds 60)" $program verify --device "$device" --model "${models[0]}" --precision bf16x3
+	part tune-bf16x3 "$(seconds 50)" $program tune --device "$device" --model "${models[0]}" --batch-size "${batches%%,*}" --precision bf16x3 --budget "$(seconds 40)"
+	part bf16x3 "$(seconds 40)" $program bench --device "$device" --precision bf16x3 --tune-budget "$(seconds "${TUNE:-10}")" --model "${models[0]}" --batch "${batches%%,*}" --mode infer,train,layers -r 10 --max-time 3 --out "$out/bf16x3.json"
+fi
 if wanted layers; then
 	part layers "$(seconds 60)" $program bench "${common[@]}" --model "${models[0]}" --batch "${batches%%,*}" --mode layers -r 8 --max-time 2 --out "$out/layers.json"
 fi
@@ -105,7 +112,7 @@ wanted peak && part peak "$(seconds 30)" $program bench --device "$device" --mod
 
 shopt -s nullglob
 present=()
-for name in "${models[@]}" torch layers growth peak; do [ -s "$out/$name.json" ] && present+=("$out/$name.json"); done
+for name in "${models[@]}" torch bf16x3 layers growth peak; do [ -s "$out/$name.json" ] && present+=("$out/$name.json"); done
 if [ ${#present[@]} -gt 0 ]; then
 	$program bench report "${present[@]}" --out "$out/report.html"
 	$program bench report "${present[@]}" --out "$out/results.md"

@@ -365,6 +365,8 @@ def main():
     if any(b < 1 for b in args.batch):
         p.error("--batch: it must be at least 1")
     device = torch.device(args.device)
+    if device.type == "cpu":  # Debian's package takes one, whatever there is
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     report = {"schema": "vkalexnet-bench/1", "environment": environment(device), "devices": [], "results": []}
     report["environment"]["variables"]["cudnn.benchmark"] = str(args.cudnn_benchmark).lower()

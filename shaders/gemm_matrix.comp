@@ -8,6 +8,11 @@
 // requires newer glslc
 // For operands in fp16 on devices with VK_KHR_cooperative_matrix, and in bf16 on
 // those with VK_KHR_shader_bfloat16; sums are float32. Loading is that of gemm_tiles.comp.
+//
+// With SPLIT, for operands in float32: a ≈ a0 + a1 with a0 = HALF(a), a1 = HALF(a - a0), likewise b, and
+//   a · b ≈ a0 · b0 + a1 · b0 + a0 · b1
+// In fp16, whose range is too small for gradients, no network runs so: it lets drivers
+// without matrices of bf16 check the arithmetic.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -18,10 +23,12 @@
 #extension GL_EXT_bfloat16 : require
 #define HALF bfloat16_t
 #define HALF4 bf16vec4
+#define LAST 0x10000u // of float32's bits, the last that HALF has
 #else
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #define HALF float16_t
 #define HALF4 f16vec4
+#define LAST 0x2000u
 #endif
 #include "include/gemm.glsl"
 
@@ -48,6 +55,7 @@ layout(constant_id = 22) const uint MATRIX_M = 16; // of the device's matrices
 layout(constant_id = 23) const uint MATRIX_N = 16;
 layout(constant_id = 24) const uint MATRIX_K = 16;
 layout(constant_id = 25) const uint SUBGROUP = 32;
+layout(constant_id = 26) const bool SPLIT = false;
 
 layout(push_constant) uniform Args {
   uint batch;
@@ -82,8 +90,10 @@ const int NOWHERE = -0x1000000;
 const uint STEP_A = (OP == BACKWARD_WEIGHT ? TILE_M : TILE_K) / 4 + 2, STEP_B = (OP == BACKWARD_INPUT ? TILE_K : TILE_N) / 4 + 2;
 const uint ROWS_A = OP == BACKWARD_WEIGHT ? TILE_K : TILE_M, ROWS_B = OP == BACKWARD_INPUT ? TILE_N : TILE_K;
 
-shared HALF4 tile_a[2 * ROWS_A * STEP_A];
-shared HALF4 tile_b[2 * ROWS_B * STEP_B];
+const uint PIECES = SPLIT ? 2 : 1; // of an element, each in a tile of its own
+
+shared HALF4 tile_a[2 * PIECES * ROWS_A * STEP_A];
+shared HALF4 tile_b[2 * PIECES * ROWS_B * STEP_B];
 shared vec4 result[ACROSS * DOWN * MATRIX_M * MATRIX_N / 4];
 
 uint group, M, N, end, self;
@@ -221,22 +231,37 @@ void load(uint n0, uint k0) {
 // The gradient of the bias is one more row of a, all ones, and of c.
 bool ones(uint m) { return OP == BACKWARD_WEIGHT && m == M && with_bias != 0; }
 
-// store puts what load fetched into one of the two tiles of each operand.
+// nearest rounds to what HALF has, by integers: a compiler may take a conversion there
+// and back for nothing, and Mesa's does.
+vec4 nearest(vec4 v) { return uintBitsToFloat(floatBitsToUint(v) + LAST / 2 & ~(LAST - 1)); }
+
+// store puts what load fetched into one of the two tiles of each operand, piece by
+// piece: what rounding leaves is exact in float32.
 void store(uint tile, uint m0, uint k0) {
   [[unroll]] for (uint j = 0; j < LOADS_A; j++) {
     if (in_a(j)) {
-      const uint at = (tile * ROWS_A + across_a(j)) * STEP_A + along_a(j) / 4;
 #if OP == BACKWARD_WEIGHT
       const bool one = ones(m0 + along_a(j));
       if (one) next_a[j].x = k0 + across_a(j) < end ? 1.0 : 0.0;
 #endif
-      if (QUADS_A) tile_a[at] = HALF4(next_a[j]); else tile_a[at][along_a(j) % 4] = HALF(next_a[j].x);
+      vec4 rest = next_a[j];
+      [[unroll]] for (uint piece = 0; piece < PIECES; piece++) {
+        const uint at = ((tile * PIECES + piece) * ROWS_A + across_a(j)) * STEP_A + along_a(j) / 4;
+        const vec4 v = SPLIT && piece == 0 ? nearest(rest) : rest;
+        if (QUADS_A) tile_a[at] = HALF4(v); else tile_a[at][along_a(j) % 4] = HALF(v.x);
+        rest -= v;
+      }
     }
   }
   [[unroll]] for (uint j = 0; j < LOADS_B; j++) {
     if (in_b(j)) {
-      const uint at = (tile * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
-      if (QUADS_B) tile_b[at] = HALF4(next_b[j]); else tile_b[at][along_b(j) % 4] = HALF(next_b[j].x);
+      vec4 rest = next_b[j];
+      [[unroll]] for (uint piece = 0; piece < PIECES; piece++) {
+        const uint at = ((tile * PIECES + piece) * ROWS_B + across_b(j)) * STEP_B + along_b(j) / 4;
+        const vec4 v = SPLIT && piece == 0 ? nearest(rest) : rest;
+        if (QUADS_B) tile_b[at] = HALF4(v); else tile_b[at][along_b(j) % 4] = HALF(v.x);
+        rest -= v;
+      }
     }
   }
 }
@@ -268,24 +293,27 @@ void main() {
     const bool more = k0 + TILE_K < end;
     if (more) load(n0, k0 + TILE_K);
     [[unroll]] for (uint k = 0; k < TILE_K; k += MATRIX_K) {
-      coopmat<HALF, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
-      [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
-        const uint m = my_m + i * MATRIX_M;
+      coopmat<HALF, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[PIECES * MATRICES_M];
+      [[unroll]] for (uint i = 0; i < PIECES * MATRICES_M; i++) {
+        const uint m = my_m + i % MATRICES_M * MATRIX_M, first = (tile * PIECES + i / MATRICES_M) * ROWS_A;
 #if OP == BACKWARD_WEIGHT
-        coopMatLoad(ma[i], tile_a, (tile * ROWS_A + k) * STEP_A + m / 4, STEP_A, gl_CooperativeMatrixLayoutColumnMajor);
+        coopMatLoad(ma[i], tile_a, (first + k) * STEP_A + m / 4, STEP_A, gl_CooperativeMatrixLayoutColumnMajor);
 #else
-        coopMatLoad(ma[i], tile_a, (tile * ROWS_A + m) * STEP_A + k / 4, STEP_A, gl_CooperativeMatrixLayoutRowMajor);
+        coopMatLoad(ma[i], tile_a, (first + m) * STEP_A + k / 4, STEP_A, gl_CooperativeMatrixLayoutRowMajor);
 #endif
       }
-      [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
-        const uint n = my_n + j * MATRIX_N;
+      [[unroll]] for (uint j = 0; j < PIECES * MATRICES_N; j++) {
+        const uint n = my_n + j % MATRICES_N * MATRIX_N, piece = j / MATRICES_N, first = (tile * PIECES + piece) * ROWS_B;
         coopmat<HALF, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
 #if OP == BACKWARD_INPUT
-        coopMatLoad(mb, tile_b, (tile * ROWS_B + n) * STEP_B + k / 4, STEP_B, gl_CooperativeMatrixLayoutColumnMajor);
+        coopMatLoad(mb, tile_b, (first + n) * STEP_B + k / 4, STEP_B, gl_CooperativeMatrixLayoutColumnMajor);
 #else
-        coopMatLoad(mb, tile_b, (tile * ROWS_B + k) * STEP_B + n / 4, STEP_B, gl_CooperativeMatrixLayoutRowMajor);
+        coopMatLoad(mb, tile_b, (first + k) * STEP_B + n / 4, STEP_B, gl_CooperativeMatrixLayoutRowMajor);
 #endif
-        [[unroll]] for (uint i = 0; i < MATRICES_M; i++) sums[i * MATRICES_N + j] = coopMatMulAdd(ma[i], mb, sums[i * MATRICES_N + j]);
+        [[unroll]] for (uint i = 0; i < PIECES * MATRICES_M; i++) {
+          const uint sum = i % MATRICES_M * MATRICES_N + j % MATRICES_N;
+          if (piece + i / MATRICES_M < 2) sums[sum] = coopMatMulAdd(ma[i], mb, sums[sum]); // a1 · b1 is left out
+        }
       }
     }
     tile = 1 - tile;

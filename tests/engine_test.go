@@ -226,7 +226,7 @@ func TestLoweredLimits(t *testing.T) {
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(self, "-test.run", "^(TestLayers|TestTraining)$/.*/(conv_3x3|conv_groups|linear|linear_3|relu|lrn|maxpool|dropout|alexnet-small)$")
+	cmd := exec.Command(self, "-test.run", "^(TestLayers|TestTraining)$/.*/(conv_3x3|conv_groups|conv_winograd|linear|linear_3|relu|lrn|maxpool|dropout|alexnet-small)$")
 	cmd.Env = append(os.Environ(), engine.LimitsVariable+"=storage_range=262144,group_count=70,invocations=128,shared=16384")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -37,6 +37,9 @@ var layerCases = []layerCase{
 	{"conv_wide", layers.Conv{Out: 100, KernelH: 3, KernelW: 3, Stride: 2, Pad: 0}, layers.Shape{C: 68, H: 8, W: 8}, 1},
 	{"conv_eights", layers.Conv{Out: 48, KernelH: 3, KernelW: 3, Stride: 2, Pad: 1, Groups: 2}, layers.Shape{C: 32, H: 9, W: 7}, 3},
 	{"conv_tiny_maps", layers.Conv{Out: 8, KernelH: 2, KernelW: 1, Stride: 1, Pad: 0}, layers.Shape{C: 4, H: 3, W: 1}, 7},
+	{"conv_winograd", layers.Conv{Out: 40, KernelH: 3, KernelW: 3, Stride: 1, Pad: 1}, layers.Shape{C: 36, H: 13, W: 13}, 3},
+	{"conv_winograd_groups", layers.Conv{Out: 72, KernelH: 3, KernelW: 3, Stride: 1, Groups: 2}, layers.Shape{C: 64, H: 9, W: 15}, 3},
+	{"conv_winograd_padded", layers.Conv{Out: 32, KernelH: 3, KernelW: 3, Stride: 1, Pad: 2}, layers.Shape{C: 32, H: 6, W: 7}, 6},
 	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
 	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
 	{"linear_one", layers.Linear{Out: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
@@ -64,7 +67,7 @@ var layerCases = []layerCase{
 // only the device's own: strides, groups, and sizes that no tile divides, with
 // aligned loads and without. Other rows mean other pipelines, which software
 // drivers take seconds to build.
-var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true}
+var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true, "conv_winograd_groups": true}
 
 // fewRows are the linear layers whose batches are those of the kernels for few rows, with
 // outputs and inputs that are whole quads and not, and sums that are cut into parts: they
@@ -109,6 +112,7 @@ func TestLayers(t *testing.T) {
 				tunings = append(tunings, layers.VectorTuning())
 			}
 			for _, tuning := range tunings {
+				tuning.Winograd = true // of the cases named after it; not what GPUs do unless they were measured
 				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP32) })
 			}
 			for _, p := range []layers.Precision{layers.FP16, layers.BF16} {
@@ -140,22 +144,35 @@ func TestLayers(t *testing.T) {
 // has some, sums cut into parts and whole.
 func TestMatrices(t *testing.T) {
 	t.Run("fp16", func(t *testing.T) {
-		testMatrices(t, layers.FP16, func(f *engine.Features) []engine.MatrixSize { return f.Matrices })
+		testMatrices(t, layers.FP16, false, func(f *engine.Features) []engine.MatrixSize { return f.Matrices })
 	})
 	t.Run("bf16", func(t *testing.T) {
-		testMatrices(t, layers.BF16, func(f *engine.Features) []engine.MatrixSize { return f.MatricesBF16 })
+		testMatrices(t, layers.BF16, false, func(f *engine.Features) []engine.MatrixSize { return f.MatricesBF16 })
+	})
+	// Operands in float32, split in two. In fp16 no network runs so, but more drivers can.
+	t.Run("fp16x3", func(t *testing.T) {
+		testMatrices(t, layers.FP16, true, func(f *engine.Features) []engine.MatrixSize { return f.Matrices })
+	})
+	t.Run("bf16x3", func(t *testing.T) {
+		testMatrices(t, layers.BF16, true, func(f *engine.Features) []engine.MatrixSize { return f.MatricesBF16 })
 	})
 }
 
-func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.Features) []engine.MatrixSize) {
+// testMatrices runs products with matrices of a format, in which the tensors are
+// stored, too, unless operands are split.
+func testMatrices(t *testing.T, format layers.Precision, split bool, sizes func(*engine.Features) []engine.MatrixSize) {
 	eachDevice(t, func(t *testing.T, d *engine.Device) {
 		if len(sizes(&d.Features)) == 0 {
-			t.Skipf("the device lists no cooperative matrices of %s with sums in float32", precision)
+			t.Skipf("the device lists no cooperative matrices of %s with sums in float32", format)
 		}
 		for _, size := range sizes(&d.Features) {
 			m, n, k := int(size.M), int(size.N), int(size.K)
 			tuning := layers.Tuning{Name: fmt.Sprintf("matrix%dx%dx%d", m, n, k), TileM: 4 * m, TileN: 4 * n, TileK: 2 * k, EachM: 2 * m, EachN: 2 * n,
-				MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: int(d.Features.SubgroupSize), BF16: precision == layers.BF16}
+				MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: int(d.Features.SubgroupSize), BF16: format == layers.BF16, Split: split}
+			stored := format
+			if split {
+				stored = layers.FP32
+			}
 			if !tuning.Sound() || !tuning.Fits(&d.Info) {
 				continue
 			}
@@ -163,13 +180,24 @@ func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.F
 				if !multiplies(c.layer) {
 					continue
 				}
+				if split && c.name == "conv_odd_groups" {
+					t.Run(c.name+"/"+tuning.Name+"/rounded once", func(t *testing.T) {
+						once := tuning
+						once.Split, once.Fill = false, 1
+						worst, _ := layerError(t, d, c, once, stored, func(terms float64, p layers.Precision) float64 { return layerLimit(tuning, terms, p) })
+						require.Greater(t, worst, 50.0, "the limit tells operands that are rounded from operands that are split")
+					})
+				}
 				for _, eights := range []bool{false, true} {
+					if split && eights {
+						continue
+					}
 					for _, fill := range []int{1, 64} {
 						if fill == 1 && !everyTuning[c.name] {
 							continue
 						}
 						tuning.Fill, tuning.Eights = fill, eights
-						t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, eights), func(t *testing.T) { compareLayer(t, d, c, tuning, precision) })
+						t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, eights), func(t *testing.T) { compareLayer(t, d, c, tuning, stored) })
 					}
 				}
 			}
@@ -177,7 +205,30 @@ func testMatrices(t *testing.T, precision layers.Precision, sizes func(*engine.F
 	})
 }
 
+// layerLimit is what rounding explains of a layer's results in a format, as a share of
+// the largest. Float32's part is the most that so many terms can add up to; with split
+// operands it is what they are expected to, so that what splitting gains shows.
+func layerLimit(tuning layers.Tuning, terms float64, format layers.Precision) float64 {
+	limit := eps * terms
+	switch {
+	case format != layers.FP32:
+		limit += format.Unit() // the result was rounded once more
+	case tuning.Split && tuning.BF16:
+		limit = eps*math.Sqrt(terms) + layers.BF16.SplitError()
+	case tuning.Split:
+		limit = eps*math.Sqrt(terms) + layers.FP16.SplitError()
+	}
+	return limit
+}
+
 func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning, precision layers.Precision) {
+	worst, where := layerError(t, d, c, tuning, precision, func(terms float64, p layers.Precision) float64 { return layerLimit(tuning, terms, p) })
+	require.LessOrEqual(t, worst, 1.0, where)
+}
+
+// layerError is the largest error of a layer's results in units of what is allowed, and
+// where that is.
+func layerError(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning, precision layers.Precision, allowed func(terms float64, format layers.Precision) float64) (most float64, where string) {
 	rng := rand.New(rand.NewPCG(1, uint64(len(c.name))))
 	random := func(n int) []float32 {
 		v := make([]float32, n)
@@ -269,6 +320,9 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 	r.Label(c.name)
 	c.layer.Forward(r, &dev)
 	c.layer.Backward(r, &dev)
+	if c.name == "conv_winograd" && tuning.Winograd && precision == layers.FP32 {
+		require.Contains(t, r.String(), "winograd_backward_weight", "the case is meant for it")
+	}
 	run := func() map[string][]float32 {
 		prog, err := d.Compile(r, engine.Options{})
 		require.NoError(t, err)
@@ -306,11 +360,9 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 				}
 			}
 		}
-		limit := eps * terms * scale
-		if format != layers.FP32 {
-			limit += format.Unit() * scale // the result was rounded once more
+		if worst /= allowed(terms, format) * scale; worst >= most {
+			most, where = worst, fmt.Sprintf("%s[%d] is %g, should be %g", what, at, got[at], want[at])
 		}
-		require.LessOrEqual(t, worst, limit, "%s[%d] is %g, should be %g", what, at, got[at], want[at])
 	}
 	check("y", yFormat, cpu.Y, unpack(first["y"], plan.Out, yFormat))
 	check("dx", precision, cpu.DX, unpack(first["dx"], plan.In, precision))
@@ -339,4 +391,5 @@ func compareLayer(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tun
 			require.Equal(t, math.Float32bits(v[i]), math.Float32bits(second[name][i]), "%s[%d] differs between two runs", name, i)
 		}
 	}
+	return most, where
 }

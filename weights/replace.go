@@ -22,6 +22,8 @@ func Replace(path string, write func(io.Writer) error) error {
 		return err
 	}
 	defer file.Cleanup()
+	pending.Store(file.Name(), nil)
+	defer pending.Delete(file.Name())
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	if err := write(buffered); err != nil {
 		return err

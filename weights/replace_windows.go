@@ -16,6 +16,8 @@ func Replace(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
+	pending.Store(file.Name(), nil)
+	defer pending.Delete(file.Name())
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	err = write(buffered)
 	err = errors.Join(err, buffered.Flush(), file.Sync(), file.Close())

@@ -162,12 +162,11 @@ func (b *benchmark) loaderStages(src loader.Source, one func(string, bench.Resul
 			})); err != nil {
 				return err
 			}
-			if which == loader.JPEGGo {
-				if err := one(fmt.Sprintf("resize to %d", packedSide), bench.Result{}, each(func(i int) error {
-					return loader.Store(slot(i), images[i], packedSide, "short")
-				})); err != nil {
-					return err
-				}
+			// Go's decoder leaves the conversion to RGB to this stage.
+			if err := one(fmt.Sprintf("resize to %d", packedSide), bench.Result{Variant: name}, each(func(i int) error {
+				return loader.Store(slot(i), images[i], packedSide, "short")
+			})); err != nil {
+				return err
 			}
 			if err := one(fmt.Sprintf("decode and resize to %d", packedSide), bench.Result{Variant: name}, each(func(i int) error {
 				return loader.StoreEncoded(slot(i), files[i], packedSide, "short", false)

@@ -98,10 +98,14 @@ func checkData(cmd *cobra.Command, data, format string, workers int) error {
 	} else {
 		err = report.write(cmd.OutOrStdout())
 	}
-	if err == nil && len(report.Findings) > 0 {
-		err = fmt.Errorf("%d things are wrong with the pictures of %s", len(report.Findings), data)
+	switch n := len(report.Findings); {
+	case err != nil || n == 0:
+		return err
+	case n == 1:
+		return fmt.Errorf("one thing is wrong with the pictures of %s", data)
+	default:
+		return fmt.Errorf("%d things are wrong with the pictures of %s", n, data)
 	}
-	return err
 }
 
 func countClasses(split string, src loader.Source) splitReport {
@@ -120,12 +124,12 @@ func countClasses(split string, src loader.Source) splitReport {
 
 func (r *dataReport) write(w io.Writer) error {
 	for _, f := range r.Findings {
-		fmt.Fprintf(w, "%-10s  %s: %s\n", f.Kind, f.Name, f.Detail)
+		fmt.Fprintf(w, "%-10s  %s: %s\n", f.Kind, visible(f.Name), visible(f.Detail))
 	}
 	for _, s := range r.Splits {
 		fmt.Fprintf(w, "%s: %d pictures, %d classes\n", s.Split, s.Pictures, len(s.Classes))
 		for _, c := range s.Classes {
-			fmt.Fprintf(w, "  %7d  %s\n", c.Pictures, c.Class)
+			fmt.Fprintf(w, "  %7d  %s\n", c.Pictures, visible(c.Class))
 		}
 	}
 	for _, kind := range loader.Findings {

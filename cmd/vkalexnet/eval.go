@@ -48,7 +48,7 @@ used. Networks for other crops than 224 and 227 keep the proportion of 8 to 7.`,
 				return err
 			}
 			for _, bad := range result.Bad {
-				warn(cmd, "skipped: %v", bad)
+				warn(cmd, "skipped: %s", visible(bad.Error()))
 			}
 			if err := printResult(cmd.OutOrStdout(), &e, net, result); err != nil {
 				return err

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -125,20 +127,30 @@ func addLabels(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "labels", "", "text file with a class name a line (default: those in the weights, ILSVRC's for 1,000 classes)")
 }
 
-// readLabels reads a class name from each line.
+// readLabels reads a class name from each line. Empty lines do not count.
 func readLabels(path string, classes int) ([]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read labels: %w", err)
 	}
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, fmt.Errorf("read labels %s: it is no text in UTF-8: save it as such, a class name a line", path)
+	}
 	var names []string
-	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+	empty := 0 // the first empty line
+	for i, line := range strings.Split(strings.TrimSpace(strings.TrimPrefix(string(text), "\ufeff")), "\n") {
 		if name := strings.TrimSpace(line); name != "" {
 			names = append(names, name)
+		} else if empty == 0 {
+			empty = i + 1
 		}
 	}
 	if len(names) != classes {
-		return nil, fmt.Errorf("read labels %s: %d names for the network's %d classes; give one a line", path, len(names), classes)
+		where := ""
+		if empty > 0 {
+			where = fmt.Sprintf(" (line %d is empty, which is no name)", empty)
+		}
+		return nil, fmt.Errorf("read labels %s: %d names for the network's %d classes%s; give one a line", path, len(names), classes, where)
 	}
 	return names, nil
 }

@@ -55,3 +55,26 @@ func TestMeansOfCaffe(t *testing.T) {
 	_, err := addMean(&in, blob(t, 2, func(int, int) float32 { return float32(math.NaN()) }))
 	require.ErrorContains(t, err, "it holds NaN")
 }
+
+func TestReadLabels(t *testing.T) {
+	for text, want := range map[string]string{
+		"cat\ndog\ncow\n": "", "\ufeffcat\r\ndog\r\ncow": "", "cat\n\ndog\ncow\n\n": "", "crane\ncrane\n cow \n": "",
+		"cat\ndog\n":             "2 names for the network's 3 classes; give one a line",
+		"cat\ndog\ncow\nfox\n":   "4 names for the network's 3 classes; give one a line",
+		"cat\r\n\r\ncow\r\n":     "2 names for the network's 3 classes (line 2 is empty, which is no name)",
+		"":                       "0 names for",
+		"c\x00a\x00t\x00\n\x00":  "no text in UTF-8", // as Windows' Notepad saves "Unicode"
+		"M\xfcnster\ndog\ncow\n": "no text in UTF-8",
+	} {
+		path := filepath.Join(t.TempDir(), "names.txt")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		names, err := readLabels(path, 3)
+		if want != "" {
+			require.ErrorContains(t, err, want, "%q", text)
+			continue
+		}
+		require.NoError(t, err, "%q", text)
+		require.Len(t, names, 3)
+		require.Equal(t, "cow", names[2])
+	}
+}

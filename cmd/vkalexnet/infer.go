@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -28,6 +26,9 @@ func newInfer() *cobra.Command {
 		Short: "Classify pictures",
 		Long: `Classifies pictures. PATH is a file, a folder (all pictures in it and below), "-" for a
 picture on standard input, or synthetic:N for N generated ones that training never sees.
+
+JPEG, PNG, GIF (its first picture), BMP, TIFF, WebP, PPM and PGM are read. The orientation
+that a camera notes (EXIF) is not applied.
 
 A file that cannot be read gives an error in its place, and exit code 1 when all
 the others are done.
@@ -106,7 +107,11 @@ func infer(cmd *cobra.Command, f *modelFlags, inside *insideFlags, paths []strin
 	}
 	defer o.close()
 	warn(cmd, "protocol: %s", net.Input.Protocol(f.crops))
-	ctx, stop := interruptible(cmd, "stopping after this batch; what is done is written (again: stop at once)")
+	told := "what is done is written"
+	if inside.layer != "" {
+		told = "no file is written"
+	}
+	ctx, stop := interruptible(cmd, "stopping after this batch; "+told+" (again: stop at once)")
 	defer stop()
 	cmd.SetContext(ctx)
 	switch {
@@ -206,24 +211,16 @@ func collect(stdin io.Reader, paths []string) (*pictures, error) {
 	return &p, nil
 }
 
-// addFolder adds the pictures in a folder and below, in the order of their names.
+// addFolder adds the pictures in a folder and below. A folder below that cannot
+// be listed counts as one that cannot be read: the others are still to be done.
 func (p *pictures) addFolder(folder string) error {
-	return filepath.WalkDir(folder, p.addBelow(folder))
-}
-
-func (p *pictures) addBelow(folder string) fs.WalkDirFunc {
-	return func(path string, entry fs.DirEntry, err error) error {
-		if err != nil && path == folder {
-			return err
-		}
-		if err != nil { // a folder below: the others are still to be done
-			p.add(path, func() (image.Image, error) { return nil, err })
-			return fs.SkipDir
-		}
-		if entry.IsDir() || !loader.IsPicture(entry.Name()) {
-			return nil
-		}
-		p.add(path, func() (image.Image, error) { return loader.ReadImage(path) })
+	return loader.Walk(folder, func(path string, err error) error {
+		p.add(path, func() (image.Image, error) {
+			if err != nil {
+				return nil, err
+			}
+			return loader.ReadImage(path)
+		})
 		return nil
-	}
+	})
 }

@@ -81,7 +81,7 @@ func outputs(ctx context.Context, cmd *cobra.Command, exec alexnet.Executor, net
 		}
 		unread := map[int]bool{}
 		for _, err := range b.Bad {
-			warn(cmd, "skipped: %v", err)
+			warn(cmd, "skipped: %s", visible(err.Error()))
 			bad++
 			if image := (*loader.BadImage)(nil); errors.As(err, &image) {
 				unread[image.Index] = true
@@ -185,7 +185,7 @@ func inferFeatures(cmd *cobra.Command, o *opened, src loader.Source, batch, work
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: %s of %d pictures, %v each\n", output, layer, len(f.names), f.shape)
 	if bad > 0 {
-		return fmt.Errorf("%d of %d pictures could not be read", bad, src.Len())
+		return fmt.Errorf("%d of %d pictures could not be read and have no row in %s (a .safetensors file names those that have)", bad, src.Len(), output)
 	}
 	return nil
 }
@@ -204,7 +204,7 @@ func explain(cmd *cobra.Command, o *opened, src loader.Source, batch int, folder
 		name := src.Name(i)
 		picture, err := src.Open(i)
 		if err != nil {
-			warn(cmd, "skipped: %s: %v", name, err)
+			warn(cmd, "skipped: %s: %s", visible(name), visible(err.Error()))
 			bad++
 			continue
 		}
@@ -229,8 +229,8 @@ func explain(cmd *cobra.Command, o *opened, src loader.Source, batch int, folder
 				return fmt.Errorf("explain: %w", err)
 			}
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %.2f %%, Grad-CAM peak %.3g, hiding a place loses up to %.1f %% → %s.*.png\n", name, o.net.ClassName(grad.Class),
-			100*grad.Prob, grad.Peak, 100*occlusion.Peak, filepath.Join(folder, base))
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %.2f %%, Grad-CAM peak %.3g, hiding a place loses up to %.1f %% → %s.*.png\n", visible(name), o.net.ClassName(grad.Class),
+			100*grad.Prob, grad.Peak, 100*occlusion.Peak, visible(filepath.Join(folder, base)))
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d pictures could not be read", bad, src.Len())
@@ -315,7 +315,7 @@ func view(cmd *cobra.Command, f *modelFlags, paths []string, folder string, only
 		if err := writePNG(path, picture); err != nil {
 			return fmt.Errorf("view: %w", err)
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), path)
+		fmt.Fprintln(cmd.OutOrStdout(), visible(path))
 		return nil
 	}
 	specs, err := net.ParamSpecs()

@@ -19,6 +19,7 @@ func run(args []string) int {
 	parsed := false
 	root := newRoot(&parsed)
 	root.SetArgs(args)
+	endOnSignal(root)
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
 		return exitOK

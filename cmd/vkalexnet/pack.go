@@ -105,7 +105,7 @@ func runPack(cmd *cobra.Command, data, out, format string, opt loader.PackOption
 			bars[split] = newProgress(cmd.ErrOrStderr(), "image", 0, total)
 		}
 		if bad != nil {
-			warn(cmd, "left out: %v", bad)
+			warn(cmd, "left out: %s", visible(bad.Error()))
 			return
 		}
 		bars[split].update(done, "packing "+split)

@@ -9,14 +9,15 @@ import (
 )
 
 // precisions are the words of --precision.
-var precisions = []string{"fp32", "fp16", "bf16", alexnet.AutoPrecision}
+var precisions = []string{"fp32", "fp16", "bf16", "bf16x3", alexnet.AutoPrecision}
 
 func addPrecision(cmd *cobra.Command, value *string) {
-	addOneOf(cmd, value, "precision", "how the device stores activations, gradients and the weights that products read", precisions...)
+	addOneOf(cmd, value, "precision", "how the device stores activations, gradients and the weights that products read (bf16x3: in fp32, multiplied in three products of bf16)", precisions...)
 }
 
 // precisionOn is the precision that --precision means on a device, nil for the
-// CPU reference; for auto it says which and why.
+// CPU reference; for auto it says which and why. Where bf16x3 could do nothing that
+// fp32 does not, it is fp32, and says so.
 func precisionOn(cmd *cobra.Command, word string, device *engine.Device) (layers.Precision, error) {
 	if device == nil {
 		if word != "fp32" && word != alexnet.AutoPrecision {
@@ -25,7 +26,12 @@ func precisionOn(cmd *cobra.Command, word string, device *engine.Device) (layers
 		return layers.FP32, nil
 	}
 	if word != alexnet.AutoPrecision {
-		return layers.ParsePrecision(word)
+		p, err := layers.ParsePrecision(word)
+		if lacks := alexnet.LacksMatrices(&device.Info, p); p == layers.BF16x3 && lacks != "" {
+			warn(cmd, "precision: fp32 instead of bf16x3: %s", lacks)
+			return layers.FP32, nil
+		}
+		return p, err
 	}
 	chosen, why := alexnet.ChoosePrecision(device)
 	warn(cmd, "precision: %s: %s", chosen, why)

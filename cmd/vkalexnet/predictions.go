@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // prediction is what infer says about one file.
@@ -77,6 +79,10 @@ func (j *jsonPredictions) write(p prediction) error {
 }
 
 func (j *jsonPredictions) close() error {
+	if !j.any { // interrupted before the first
+		_, err := io.WriteString(j.w, "[]\n")
+		return err
+	}
 	_, err := io.WriteString(j.w, "\n]\n")
 	return err
 }
@@ -113,6 +119,15 @@ func (c *csvPredictions) write(p prediction) error {
 
 func (c *csvPredictions) close() error { return nil }
 
+// visible is a name or an error for people: in quotes, with escapes, where it holds
+// what a terminal would not show as it is, as line ends and control sequences.
+func visible(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
 // textPredictions is for people.
 type textPredictions struct {
 	w      io.Writer
@@ -121,10 +136,10 @@ type textPredictions struct {
 
 func (t textPredictions) write(p prediction) error {
 	if p.Error != "" {
-		_, err := fmt.Fprintf(t.w, "%s\n  error: %s\n", p.File, p.Error)
+		_, err := fmt.Fprintf(t.w, "%s\n  error: %s\n", visible(p.File), visible(p.Error))
 		return err
 	}
-	text := p.File + "\n"
+	text := visible(p.File) + "\n"
 	for _, r := range p.Top {
 		if t.logits {
 			text += fmt.Sprintf("  %9.4f  %s\n", r.Logit, r.Label)

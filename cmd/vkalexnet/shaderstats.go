@@ -168,7 +168,7 @@ func collectShaderStats(dev *engine.Device, models, candidates []string, batches
 		// only decides which tiles waste little.
 		largest := slices.Max(batches)
 		for _, batch := range batches {
-			for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16} {
+			for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16, layers.BF16x3} {
 				recordings, err := alexnet.CandidateRecordings(dev.Info, net, batch, alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Precision: precision})
 				if err != nil {
 					return nil, err

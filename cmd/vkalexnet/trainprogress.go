@@ -63,7 +63,7 @@ func (p *trainProgress) show(e alexnet.Event) {
 		}
 		p.drawn = time.Now()
 	case "bad":
-		p.bar.say("skipped: %v", e.Bad)
+		p.bar.say("skipped: %s", visible(e.Bad.Error()))
 	case "note":
 		p.bar.say("note: %s", e.Note)
 	}

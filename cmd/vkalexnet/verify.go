@@ -21,7 +21,8 @@ device and on the CPU reference, each from the same input on both, and compares
 every tensor. ERROR is the largest difference in units of the last place of the
 tensor's largest number (2^-23 of it in FORMAT fp32, 2^-10 in fp16, 2^-7 in bf16); LIMIT is what rounding explains for sums of
 so many TERMS. With --precision fp16 and bf16, inputs and weights are such numbers on
-both sides. Exit code 1 when a tensor is beyond its limit.`,
+both sides. With bf16x3 tensors are fp32, every product splits its operands in two bf16, and
+LIMIT has 256 units more for that. Exit code 1 when a tensor is beyond its limit.`,
 		Example: "  vkalexnet verify --model alexnet --device 0",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -2,8 +2,8 @@
 # Compares imported weights, logits and pictures with PyTorch's and torchvision's, and exported
 # ONNX in onnxruntime: parity.sh SAMPLES.tar
 # Needs python3-torch and python3-torchvision of Debian (PYTHON: /usr/bin/python3), with
-# python3-opencv also for the pictures of Caffe's tools, about 3 GB in TMPDIR, and for onnxruntime node and npm, which fetch onnxruntime-node once into
-# NODE_MODULES (a folder; default: below TMPDIR).
+# python3-opencv also for the pictures of Caffe's tools, about 3 GB in TMPDIR, and node and npm
+# for onnxruntime (onnxruntime.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 samples=${1:?which pictures? Give a tar file of JPEG files}
@@ -37,23 +37,14 @@ for name in owt grouped; do
 	echo "$name, exported to ONNX and imported: $("$vkalexnet" diff "$work/$name.safetensors" "$work/$name.again.safetensors")"
 	classify "$name.exported.onnx" "$work/$name.exported.onnx" identical
 done
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-	echo "onnxruntime: skipped, node or npm is not installed"
+if modules=$(scripts/onnxruntime.sh); then
+	for spec in owt:224 grouped:227; do
+		name=${spec%:*}
+		NODE_PATH=$modules quiet node tests/parity/onnxruntime.js "$work/$name.exported.onnx" "$work/$name.input.f32" 20 "${spec#*:}" "$work/$name.ort.f32" >/dev/null
+	done
+	echo "onnxruntime-node $(node -p "require('$modules/onnxruntime-node/package.json').version")"
 else
-	modules=${NODE_MODULES:-${TMPDIR:-/tmp}/vkalexnet-onnxruntime}
-	if [ ! -d "$modules/node_modules/onnxruntime-node" ]; then
-		mkdir -p "$modules"
-		ONNXRUNTIME_NODE_INSTALL=skip npm install --prefix "$modules" --no-audit --no-fund --silent onnxruntime-node@1.30.0 >>"$work/log" 2>&1 || true
-	fi
-	if [ ! -d "$modules/node_modules/onnxruntime-node" ]; then
-		echo "onnxruntime: skipped, npm could not fetch onnxruntime-node"
-	else
-		for spec in owt:224 grouped:227; do
-			name=${spec%:*}
-			NODE_PATH="$modules/node_modules" quiet node tests/parity/onnxruntime.js "$work/$name.exported.onnx" "$work/$name.input.f32" 20 "${spec#*:}" "$work/$name.ort.f32" >/dev/null
-		done
-		echo "onnxruntime-node $(node -p "require('$modules/node_modules/onnxruntime-node/package.json').version")"
-	fi
+	echo "onnxruntime: skipped"
 fi
 
 # The stored bytes of all pictures.

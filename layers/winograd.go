@@ -1,0 +1,174 @@
+package layers
+
+import "vkalexnet/engine"
+
+// A convolution by 3 × 3 taps in steps of 1 takes 36 multiplications for 2 × 2 outputs,
+// and 16 in Winograd's form (F(2×2, 3×3); Lavin and Gray 2016, section 4.1):
+//
+//	y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
+//
+// with d the 4 × 4 inputs under the tile. Summed over channels, each of the 16 places is a
+// matrix product over tiles, so what is in between is a convolution by 1 × 1 of a
+// picture of tiles, whose groups are the places times those of the layer. The gradients are
+// the same steps backwards: that of the weight Gᵀ [Σ (Bᵀ d B) ⊙ (A e Aᵀ)] G of the output's
+// gradients e; that of the input a convolution again, by the taps in the opposite order.
+
+// winogradTile is the extent of a tile of the result, winogradPlaces what a tile has
+// in Winograd's form.
+const (
+	winogradTile   = 2
+	winogradPlaces = 16
+)
+
+// winogradWords is how much of a batch is computed at once: what lies between the steps
+// is to be read again before it has left a GPU's second-level cache.
+const winogradWords = 1 << 23
+
+type winograd struct {
+	X, Y                                                engine.Buffer
+	Count, Quads, XPitch, Height, Width, TilesH, TilesW uint32
+	PadH, PadW                                          int32
+	Rotated                                             bool
+}
+
+type winogradBack struct {
+	A, C, D, Bias                                      engine.Buffer
+	Count, Quads, Pitch, Height, Width, TilesH, TilesW uint32
+	Accumulate, WithBias, Relu, Masked, Update         bool
+	MaskFactor                                         float32
+	FormatD                                            uint32 // Precision
+	sgdArgs
+}
+
+var (
+	winogradPictureKernel  = engine.Declare[winograd]("winograd_picture")
+	winogradWeightKernel   = engine.Declare[winograd]("winograd_weight")
+	winogradGradientKernel = engine.Declare[winograd]("winograd_gradient")
+	winogradBackKernels    = declareGemm[winogradBack]("winograd_")
+)
+
+// inWinograd reports whether the product has a Winograd form that the device may bind and
+// that is worth its steps: with few channels these cost more than what they save, and
+// so they do for a handful of tiles, because the weight's step is the same for any batch.
+func (g *gemmShape) inWinograd(r *engine.Recording) bool {
+	tilesH, tilesW := g.tiles()
+	in, out := int(g.Channels/g.Groups), int(g.OutChannels/g.Groups)
+	inQuads, outQuads := g.quads()
+	return g.KernelH == 3 && g.KernelW == 3 && g.Stride == 1 && inQuads && outQuads && in >= 32 && out >= 32 &&
+		g.FormatA|g.FormatB|g.FormatC == uint32(FP32) && int(g.Batch)*tilesH*tilesW >= 64 &&
+		winogradPlaces*g.Groups <= r.Info().Limits.GroupCount &&
+		winogradPlaces*max(tilesH*tilesW*int(max(g.Channels, g.OutChannels)), in*int(g.OutChannels)) <= r.MaxWords()
+}
+
+// tiles is how many tiles the result has, or for the weight's gradient the output.
+func (g *gemmShape) tiles() (down, across int) {
+	height, width := g.OutHeight, g.OutWidth
+	if g.op == opBackwardInput {
+		height, width = g.Height, g.Width
+	}
+	return ceilDiv(int(height), winogradTile), ceilDiv(int(width), winogradTile)
+}
+
+// winogradProduct is the product in the middle, of n examples.
+func (g *gemmShape) winogradProduct(n int) gemmShape {
+	down, across := g.tiles()
+	each := uint32(down*across) * winogradPlaces
+	return gemmShape{op: g.op, Batch: uint32(n), Height: uint32(down), Width: uint32(across), Channels: winogradPlaces * g.Channels,
+		OutHeight: uint32(down), OutWidth: uint32(across), OutChannels: winogradPlaces * g.OutChannels, KernelH: 1, KernelW: 1, Stride: 1,
+		Groups: winogradPlaces * g.Groups, XPitch: each * g.Channels, YPitch: each * g.OutChannels}
+}
+
+// recordWinograd appends the product in Winograd's form.
+func (g gemmShape) recordWinograd(r *engine.Recording, t Tuning) {
+	t.Winograd = false // of the product in the middle
+	switch g.op {
+	case opForward:
+		g.recordWinogradPictures(r, t, g.inputs(g.A), g.results(g.C))
+	case opBackwardInput:
+		from, to := g.results(g.A), g.inputs(g.C)
+		from.padH, from.padW = 2-g.PadH, 2-g.PadW
+		g.recordWinogradPictures(r, t, from, to)
+	default:
+		g.recordWinogradGradient(r, t, g.inputs(g.A), g.results(g.B))
+	}
+}
+
+// winogradMaps are the examples of a tensor: of x, y or their gradients.
+type winogradMaps struct {
+	examples                       engine.Buffer
+	height, width, channels, pitch uint32
+	padH, padW                     int32 // zeros that tiles begin with
+}
+
+func (g *gemmShape) inputs(x engine.Buffer) winogradMaps {
+	return winogradMaps{x, g.Height, g.Width, g.Channels, g.XPitch, g.PadH, g.PadW}
+}
+
+func (g *gemmShape) results(y engine.Buffer) winogradMaps {
+	return winogradMaps{y, g.OutHeight, g.OutWidth, g.OutChannels, g.YPitch, 0, 0}
+}
+
+// intoWinograd appends the step of some examples into Winograd's form.
+func (g *gemmShape) intoWinograd(r *engine.Recording, step engine.Kernel[winograd], from winogradMaps, at [2]int) engine.Buffer {
+	down, across := g.tiles()
+	count := (at[1] - at[0]) * down * across * int(from.channels) / 4
+	to := r.Temp("in Winograd's form", 4*winogradPlaces*count)
+	step.Record(r, engine.Threads(count), winograd{X: examples(from.examples, at, int(from.pitch)), Y: to, Count: uint32(count), Quads: from.channels / 4,
+		XPitch: from.pitch / 4, Height: from.height, Width: from.width, TilesH: uint32(down), TilesW: uint32(across), PadH: from.padH, PadW: from.padW})
+	return to
+}
+
+// winogradSlices cuts the batch so that what lies between the steps stays in a cache.
+func (g *gemmShape) winogradSlices(r *engine.Recording, t Tuning) [][2]int {
+	one := g.winogradProduct(1)
+	most := min(winogradWords, r.MaxWords()) / int(max(one.XPitch, one.YPitch))
+	if g.op == opBackwardWeight && t.Lanes > 0 {
+		most = min(most, ceilDiv(cachedPixels, int(one.Height*one.Width)))
+	}
+	return cut(int(g.Batch), most)
+}
+
+// recordWinogradPictures appends a product whose result is pictures: y or dx.
+func (g *gemmShape) recordWinogradPictures(r *engine.Recording, t Tuning, from, to winogradMaps) {
+	taps := int(g.Channels/g.Groups) * int(g.OutChannels) / 4 // quads
+	weight := r.Temp("weight in Winograd's form", 4*winogradPlaces*taps)
+	winogradWeightKernel.Record(r, engine.Threads(taps), winograd{X: g.B, Y: weight, Count: uint32(taps), Quads: g.OutChannels / 4, Rotated: g.op == opBackwardInput})
+	for _, at := range g.winogradSlices(r, t) {
+		product := g.winogradProduct(at[1] - at[0])
+		count := int(product.Batch*product.Height*product.Width) * int(to.channels) / 4
+		product.A, product.B = g.intoWinograd(r, winogradPictureKernel, from, at), weight
+		product.C = r.Temp("result in Winograd's form", 4*winogradPlaces*count)
+		product.record(r, t)
+		back := winogradBack{A: product.C, C: examples(to.examples, at, int(to.pitch)), Count: uint32(count), Quads: to.channels / 4, Pitch: to.pitch,
+			Height: to.height, Width: to.width, TilesH: product.Height, TilesW: product.Width, Accumulate: g.Accumulate,
+			WithBias: g.WithBias, Bias: g.Bias, Relu: g.Relu, Masked: g.Masked, MaskFactor: g.MaskFactor, FormatD: g.FormatD}
+		if g.Masked {
+			back.D = examples(g.D, at, Precision(g.FormatD).Words(int(to.pitch)))
+		}
+		winogradBackKernels[g.op].Record(r, engine.Threads(count), back)
+	}
+}
+
+// recordWinogradGradient appends the weight's gradient, and the bias's.
+func (g gemmShape) recordWinogradGradient(r *engine.Recording, t Tuning, x, dy winogradMaps) {
+	taps := int(g.Channels/g.Groups) * int(g.OutChannels) / 4 // quads
+	weight := r.Temp("gradient of the weight in Winograd's form", 4*winogradPlaces*taps)
+	bias := engine.Buffer{}
+	if g.WithBias {
+		bias = r.Temp("gradient of the bias in Winograd's form", winogradPlaces*int(g.OutChannels))
+	}
+	for i, at := range g.winogradSlices(r, t) {
+		product := g.winogradProduct(at[1] - at[0])
+		product.A = g.intoWinograd(r, winogradPictureKernel, x, at)
+		product.B = g.intoWinograd(r, winogradGradientKernel, dy, at)
+		product.C, product.Accumulate, product.WithBias, product.Bias = weight, i > 0, g.WithBias, bias
+		product.record(r, t)
+	}
+	g.move()
+	winogradBackKernels[g.op].Record(r, engine.Threads(taps), winogradBack{A: weight, C: g.C, D: g.D, Count: uint32(taps), Quads: g.OutChannels / 4,
+		Accumulate: g.Accumulate, Update: g.Update, sgdArgs: g.sgdArgs})
+	if g.WithBias { // at place 5, (A e Aᵀ)[1][1], is the sum of e
+		sum := reduce{X: bias, First: 5 * g.OutChannels, Count: g.OutChannels, Splits: 1, Y: g.Bias, Accumulate: g.Accumulate, Columns: g.OutChannels}
+		sum.record(r, g.moveBias)
+	}
+}
