@@ -17,6 +17,8 @@ type VerifyRow struct {
 	Layer  string `json:"layer"`
 	Kind   string `json:"kind"`
 	Tensor string `json:"tensor"` // "y", "dx", "gradient of weight", …
+	// Kernel says by which tuning a product was computed, where that is not the device's own.
+	Kernel string `json:"kernel,omitempty"`
 	// Terms is the number of terms in the longest sum behind an element.
 	Terms int `json:"terms"`
 	// Format is how the device stores the tensor: "fp32", "fp16" or "bf16".
@@ -67,8 +69,9 @@ func splitLimit(t layers.Tuning) float64 {
 // the device and by the CPU reference, each layer from the same input on both,
 // and compares every tensor. In a precision of 16 bits that input, and the
 // weights, are numbers of that precision on both sides. In BF16x3 the operands of all
-// products are split, where the device can; what tuning chose does not matter. report,
-// if not nil, gets each row as it is ready.
+// products are split, where the device can. What tuning chose does not matter: layers
+// with products are computed by the device's own kernels and then by each that tuning may
+// choose instead. report, if not nil, gets each row as it is ready.
 func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, precision layers.Precision, report func(VerifyRow)) ([]VerifyRow, error) {
 	plans, err := net.Plans()
 	if err != nil {
@@ -85,6 +88,8 @@ func Verify(ctx context.Context, dev *engine.Device, net *Network, batch int, pr
 	v := &verifier{dev: dev, batch: batch, precision: precision.Stored(), report: report, rng: rand.New(rand.NewPCG(1, 2))}
 	if t, ok := layers.SplitTuning(&dev.Info); ok && precision == layers.BF16x3 {
 		v.tuning = &t
+	} else {
+		v.alternatives = layers.Alternatives(&dev.Info, v.precision)
 	}
 	defer v.free()
 	x, err := v.input(ctx, net)
@@ -122,8 +127,11 @@ type verifier struct {
 
 	precision layers.Precision
 	tuning    *layers.Tuning // of all products, if not the device's own
-	rows      []VerifyRow
-	buffers   []engine.Buffer
+	// alternatives are those that layers with products are computed by as well.
+	alternatives []layers.Tuning
+	kernel       string // of these, the one under way
+	rows         []VerifyRow
+	buffers      []engine.Buffer
 }
 
 func (v *verifier) free() {
@@ -163,7 +171,7 @@ func (v *verifier) run(record func(r *engine.Recording)) error {
 }
 
 func (v *verifier) compare(layer, kind, tensor string, terms int, format layers.Precision, want, got []float32) {
-	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Terms: terms, Format: format.String(), Limit: formatLimit(terms, format)}
+	row := VerifyRow{Layer: layer, Kind: kind, Tensor: tensor, Kernel: v.kernel, Terms: terms, Format: format.String(), Limit: formatLimit(terms, format)}
 	if v.tuning != nil && (kind == layers.Conv{}.Kind() || kind == layers.Linear{}.Kind()) {
 		row.Limit += splitLimit(*v.tuning) / format.Unit()
 	}
@@ -316,36 +324,68 @@ func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]
 	if dev.Step, err = buffer(v, "step", 64, layers.StepWords(step, 0, 1, 1)); err != nil {
 		return nil, err
 	}
-	if err := v.run(func(r *engine.Recording) {
-		r.Label(spec.Name)
+	record := func(r *engine.Recording) {
 		spec.Layer.Forward(r, &dev)
 		spec.Layer.Backward(r, &dev)
-	}); err != nil {
+	}
+	calls := func() string {
+		r := engine.NewRecording(v.dev.Info)
+		record(r)
+		return r.String()
+	}
+	own := calls()
+	if err := v.products(spec, p, &cpu, &dev, yFormat, record); err != nil {
 		return nil, err
 	}
-	forward, input, weight := terms(spec.Layer, p, v.batch)
-	y, err := v.examples(dev.Y, p.Out, yFormat)
-	if err != nil {
-		return nil, err
-	}
-	v.compare(spec.Name, spec.Layer.Kind(), "y", forward, yFormat, cpu.Y, y)
-	dx, err := v.examples(dev.DX, p.In, v.precision)
-	if err != nil {
-		return nil, err
-	}
-	v.compare(spec.Name, spec.Layer.Kind(), "dx", input, v.precision, cpu.DX, dx)
-	for i, w := range params {
-		packed, host := make([]float32, len(w)), make([]float32, len(w))
-		if err := engine.Download(v.dev, dev.Grads[i], packed); err != nil {
+	defer func() { v.kernel = "" }()
+	for _, t := range v.alternatives {
+		dev.Tuning = &t
+		if v.kernel = t.Name; calls() == own {
+			continue
+		}
+		if err := v.products(spec, p, &cpu, &dev, yFormat, func(r *engine.Recording) {
+			for _, b := range append([]engine.Buffer{dev.Y, dev.DX}, dev.Grads...) {
+				r.Fill(b, math.Float32bits(float32(math.NaN()))) // of the kernel before
+			}
+			record(r)
+		}); err != nil {
 			return nil, err
 		}
-		p.UnpackParam(i, host, packed)
-		v.compare(spec.Name, spec.Layer.Kind(), "gradient of "+p.Params[i].Name, weight, layers.FP32, cpu.Grads[i], host)
 	}
 	if last {
 		return cpu.Y, nil
 	}
 	return v.round(cpu.Y), nil
+}
+
+// products runs a layer on the device and compares its tensors with the CPU's.
+func (v *verifier) products(spec LayerSpec, p layers.Plan, cpu *layers.Slots[[]float32], dev *layers.Slots[engine.Buffer], yFormat layers.Precision, record func(*engine.Recording)) error {
+	if err := v.run(func(r *engine.Recording) {
+		r.Label(spec.Name)
+		record(r)
+	}); err != nil {
+		return err
+	}
+	forward, input, weight := terms(spec.Layer, p, v.batch)
+	y, err := v.examples(dev.Y, p.Out, yFormat)
+	if err != nil {
+		return err
+	}
+	v.compare(spec.Name, spec.Layer.Kind(), "y", forward, yFormat, cpu.Y, y)
+	dx, err := v.examples(dev.DX, p.In, v.precision)
+	if err != nil {
+		return err
+	}
+	v.compare(spec.Name, spec.Layer.Kind(), "dx", input, v.precision, cpu.DX, dx)
+	for i, w := range cpu.Params {
+		packed, host := make([]float32, len(w)), make([]float32, len(w))
+		if err := engine.Download(v.dev, dev.Grads[i], packed); err != nil {
+			return err
+		}
+		p.UnpackParam(i, host, packed)
+		v.compare(spec.Name, spec.Layer.Kind(), "gradient of "+p.Params[i].Name, weight, layers.FP32, cpu.Grads[i], host)
+	}
+	return nil
 }
 
 // terms are the lengths of a layer's longest sums: forward, for the gradient

@@ -248,6 +248,33 @@ func SplitTuning(info *engine.Info) (Tuning, bool) {
 	return t, ok && t.Fits(info)
 }
 
+// Alternatives are the tunings besides the table's that compute a product by another kernel,
+// or in another form, and that tuning may choose for a precision on the device: one for
+// each of them, whatever its tiles.
+func Alternatives(info *engine.Info, p Precision) (others []Tuning) {
+	if p == FP32 {
+		t := Tunings(info)[0]
+		t.Name, t.Winograd = "winograd", !t.Winograd
+		if !t.Winograd {
+			t.Name = "direct"
+		}
+		return []Tuning{t}
+	}
+	if t, ok := matrixKind(info, p); ok {
+		t.Fill = 1
+		for _, t.Eights = range []bool{false, true} {
+			tiles := matrixTiles
+			if t.Eights {
+				tiles = eightsTiles
+			}
+			if t.setTiles(tiles[0]); t.Fits(info) {
+				others = append(others, t)
+			}
+		}
+	}
+	return others
+}
+
 // matrixKind is what the rows with matrices of a precision have in common on a device,
 // if it lists the size that most do.
 func matrixKind(info *engine.Info, p Precision) (Tuning, bool) {

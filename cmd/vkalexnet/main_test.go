@@ -148,7 +148,9 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(path, append([]string{"serve", "--listen", "127.0.0.1:0"}, args[1:]...)...)
 	cmd.Dir = ts.Getenv("WORK")
 	for _, name := range []string{"VK_DRIVER_FILES", "VK_ICD_FILENAMES", "XDG_CACHE_HOME"} {
-		cmd.Env = append(cmd.Environ(), name+"="+ts.Getenv(name))
+		if value := ts.Getenv(name); value != "" { // an empty list of drivers would be none at all
+			cmd.Env = append(cmd.Environ(), name+"="+value)
+		}
 	}
 	messages, err := cmd.StderrPipe()
 	ts.Check(err)

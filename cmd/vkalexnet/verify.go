@@ -22,7 +22,8 @@ every tensor. ERROR is the largest difference in units of the last place of the
 tensor's largest number (2^-23 of it in FORMAT fp32, 2^-10 in fp16, 2^-7 in bf16); LIMIT is what rounding explains for sums of
 so many TERMS. With --precision fp16 and bf16, inputs and weights are such numbers on
 both sides. With bf16x3 tensors are fp32, every product splits its operands in two bf16, and
-LIMIT has 256 units more for that. Exit code 1 when a tensor is beyond its limit.`,
+LIMIT has 256 units more for that. Layers with matrix products are computed by the device's own
+kernel and then by those that tuning may choose instead, which the row names. Exit code 1 when a tensor is beyond its limit.`,
 		Example: "  vkalexnet verify --model alexnet --device 0",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,6 +47,9 @@ LIMIT has 256 units more for that. Exit code 1 when a tensor is beyond its limit
 					verdict := "ok"
 					if !r.Pass {
 						verdict = fmt.Sprintf("FAIL at element %d: %g, not %g", r.At, r.Got, r.Want)
+					}
+					if r.Kernel != "" {
+						verdict += ", " + r.Kernel
 					}
 					fmt.Fprintf(out, line, r.Layer, r.Kind, r.Tensor, r.Format, r.Terms, fmt.Sprintf("%.*f", digits(r.Limit), r.Error), fmt.Sprintf("%.*f", digits(r.Limit), r.Limit), verdict)
 				}
