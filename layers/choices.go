@@ -254,11 +254,14 @@ func SplitTuning(info *engine.Info) (Tuning, bool) {
 func Alternatives(info *engine.Info, p Precision) (others []Tuning) {
 	if p == FP32 {
 		t := Tunings(info)[0]
+		if t.Lanes == 0 {
+			others = append(others, t) // the device's own for all but linear layers' small batches
+		}
 		t.Name, t.Winograd = "winograd", !t.Winograd
 		if !t.Winograd {
 			t.Name = "direct"
 		}
-		return []Tuning{t}
+		return append(others, t)
 	}
 	if t, ok := matrixKind(info, p); ok {
 		t.Fill = 1
