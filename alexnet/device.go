@@ -63,7 +63,7 @@ type deviceNet struct {
 	pictures                engine.Buffer  // replaces the input stage, for tests
 	tuning                  *layers.Tuning // replaces the device's row of the tuning table
 	split                   bool           // products are those of layers.BF16x3; opt.Precision is how it stores
-	recompute               bool           // FusePool on every device, for tests
+	recompute               bool           // FusePool and FuseDropout on every device, for tests
 	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
 }
 
@@ -316,7 +316,7 @@ func (n *deviceNet) recordForward(r *engine.Recording, train bool) activations {
 		spec := n.net.Layers[i]
 		s := layers.Slots[engine.Buffer]{Batch: n.batch, Plan: p, X: x, Tuning: n.tuning, Choices: n.opt.Choices, Precision: n.opt.Precision, Split: n.split, FloatY: i == len(n.plans)-1,
 			Step: n.devInput.Slice(l.step, l.labels), Train: train && n.opt.Dropout, Stream: uint32(i),
-			WithReLU: a.passes[i].withReLU, MaskFactor: a.passes[i].maskFactor, Norm: a.passes[i].norm}
+			WithReLU: a.passes[i].withReLU, MaskFactor: a.passes[i].maskFactor, Norm: a.passes[i].norm, Dropout: a.passes[i].dropout}
 		for j, ps := range n.specs {
 			if ps.Layer == i {
 				s.Params = append(s.Params, n.params[j])

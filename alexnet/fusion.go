@@ -28,14 +28,19 @@ const (
 	// float32; in 16 bits these are no longer rounded. The windows overlap, so elements
 	// are normalised more than once: drivers that run on CPUs keep the two apart.
 	FusePool
+	// FuseDropout applies dropout where the fully connected layer before it (and its ReLU)
+	// adds up its parts: the result without dropout is not stored. The bits are the same in
+	// float32; in 16 bits it is rounded once and not twice. Where the sum is not in parts,
+	// and on drivers that run on CPUs, dropout stays a call of its own.
+	FuseDropout
 
 	fuseAll Fusion = 1<<iota - 1
 )
 
-var fusionNames = []string{"update", "mask", "pool"} // in the order of the constants
+var fusionNames = []string{"update", "mask", "pool", "dropout"} // in the order of the constants
 
 // FusionVariable is the environment variable that keeps fusions apart, to compare or
-// to measure: "all", or names with commas: update, mask, pool.
+// to measure: "all", or names with commas: update, mask, pool, dropout.
 const FusionVariable = "VKALEXNET_APART"
 
 // apart are the fusions that the options or the environment rule out.
@@ -79,6 +84,7 @@ type passes struct {
 	// These are those of layers.Slots.
 	maskFactor float32
 	norm       *layers.LRN
+	dropout    *layers.DropoutAfter
 }
 
 // passes decides which layers are computed together in a step: in training with what
@@ -103,6 +109,21 @@ func (n *deviceNet) passes(train bool) []passes {
 				all[i].maskFactor = n.net.Layers[i-1].Layer.(layers.Dropout).Factor(n.opt.Dropout)
 				all[i-1].noBackward, all[i-2].noBackward = true, true
 			}
+		}
+	}
+	// Drivers that run on CPUs would compile another kernel to save next to nothing.
+	if train && n.opt.Dropout && n.fuses(FuseDropout) && (n.info.Type != engine.Software || n.recompute) {
+		for i := range all {
+			at := i + 1
+			if all[i].withReLU {
+				at++
+			}
+			// The ReLU's own backward pass would read its result.
+			if !is(i, "linear") || !is(at, "dropout") || at == len(all)-1 || all[i].withReLU && !all[i+1].noBackward {
+				continue
+			}
+			all[i].dropout = &layers.DropoutAfter{Dropout: n.net.Layers[at].Layer.(layers.Dropout), Stream: uint32(at)}
+			all[at].noForward = true
 		}
 	}
 	for i := range all {

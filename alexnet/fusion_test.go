@@ -3,6 +3,7 @@ package alexnet
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -86,7 +87,7 @@ ceil = true
 [[layers]]
 name = "fc5"
 kind = "linear"
-out = 37
+out = 301
 [[layers]]
 name = "relu5"
 kind = "relu"
@@ -94,6 +95,17 @@ kind = "relu"
 name = "drop5"
 kind = "dropout"
 p = 0.3
+[[layers]]
+name = "fc6"
+kind = "linear"
+out = 288
+[[layers]]
+name = "relu6"
+kind = "relu"
+[[layers]]
+name = "drop6"
+kind = "dropout"
+p = 0.4
 [[layers]]
 name = "fc7"
 kind = "linear"
@@ -137,16 +149,18 @@ func (want fusionRun) requireSame(t *testing.T, got fusionRun) {
 // TestFusionsChangeNoBits trains with every fusion and with none, in every precision and
 // form of the update, with the device's own kernels and with those that every device
 // runs: all parameters, their momentum and the losses are the same, bit by bit. (In 16
-// bits dropout and pooled normalisation are left out: fused, they round less.)
+// bits pooled normalisation is left out: fused, it rounds less. So does dropout, but for
+// factors of 2 in bf16; in fp16 not even these, as small gradients have fewer bits.)
 func TestFusionsChangeNoBits(t *testing.T) {
-	net := parse(t, fusionTOML)
-	batch := someBatch(t, net, 5)
+	whole := parse(t, fusionTOML)
+	halves := parse(t, regexp.MustCompile(`(?m)^p = .*`).ReplaceAllString(fusionTOML, "p = 0.5"))
+	batch := someBatch(t, whole, 5)
 	const capacity = 6
 	for _, info := range usableDevices(t) {
 		t.Run(info.Name, func(t *testing.T) {
 			dev := openDevice(t, info)
 			rows := layers.Tunings(&dev.Info)
-			run := func(opt ExecOptions, row layers.Tuning, batch *loader.Batch) fusionRun {
+			run := func(net *Network, opt ExecOptions, row layers.Tuning, batch *loader.Batch) fusionRun {
 				exec, err := NewDevice(dev, net, capacity, opt)
 				require.NoError(t, err)
 				defer exec.Close()
@@ -155,8 +169,12 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, exec.SetParams(params))
 				var all fusionRun
+				scale := float32(1)
+				if opt.Precision == layers.FP16 {
+					scale = 256
+				}
 				for i := range 3 {
-					res, err := exec.Train(batch, TrainStep{LR: 0.02, Count: uint64(i), Update: true, GradScale: 1.0 / 5, LossScale: 256})
+					res, err := exec.Train(batch, TrainStep{LR: 0.02, Count: uint64(i), Update: true, GradScale: 1.0 / 5, LossScale: scale})
 					require.NoError(t, err)
 					require.False(t, res.Overflow)
 					all.losses = append(all.losses, res.Loss...)
@@ -180,16 +198,18 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				{rows[0], layers.FP16, optim.PyTorch},
 				{rows[len(rows)-1], layers.FP32, optim.PyTorch},
 				{rows[len(rows)-1], layers.BF16, optim.Paper},
+				{layers.VectorTuning(), layers.BF16, optim.PyTorch},
 			} {
 				t.Run(fmt.Sprintf("%s/%s/%s", c.row.Name, c.precision, c.form), func(t *testing.T) {
-					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision}
-					if opt.Dropout = c.precision == layers.FP32; !opt.Dropout {
-						opt.Apart = FusePool
+					net := whole
+					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision, Dropout: c.precision != layers.FP16}
+					if c.precision != layers.FP32 {
+						net, opt.Apart = halves, FusePool
 					}
 					opt.SGD.Form = c.form
-					fused := run(opt, c.row, batch)
+					fused := run(net, opt, c.row, batch)
 					opt.Apart = fuseAll
-					run(opt, c.row, batch).requireSame(t, fused)
+					run(net, opt, c.row, batch).requireSame(t, fused)
 				})
 			}
 		})

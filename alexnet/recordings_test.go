@@ -42,8 +42,26 @@ func TestRecordingsFollowTheRow(t *testing.T) {
 		require.NotContains(t, kept, "sgd", "gradients that are kept are applied by the update")
 		require.Contains(t, update, "sgd")
 	}
+	// Dropout is applied by the layer before it, where it is not kept apart.
+	for apart, calls := range map[Fusion]bool{0: false, FuseDropout: true, FuseMask: true} {
+		options.Apart = apart
+		recordings, err := Recordings(info, net, 4, options, rows[0])
+		require.NoError(t, err)
+		require.NotContains(t, recordings[0].String(), "drop")
+		require.Equal(t, calls, strings.Contains(recordings[1].String(), "drop6 forward"), "apart: %d", apart)
+	}
+	options.Apart = 0
+	// The row for small batches is that of linear layers' products alone.
+	recordings, err := Recordings(info, net, 4, options, layers.VectorTuning())
+	require.NoError(t, err)
+	for _, r := range recordings[:3] {
+		for _, line := range strings.Split(r.String(), "\n") {
+			linear := strings.Contains(line, " fc") && !strings.Contains(line, "backward_weight")
+			require.Equal(t, linear && strings.Contains(line, "gemm_"), strings.Contains(line, "gemm_vector_"), line)
+		}
+	}
 	options.Inference = true
-	recordings, err := Recordings(info, net, 4, options, rows[0])
+	recordings, err = Recordings(info, net, 4, options, rows[0])
 	require.NoError(t, err)
 	require.Len(t, recordings, 1)
 }
@@ -54,15 +72,19 @@ func TestCandidateRecordings(t *testing.T) {
 	require.NoError(t, err)
 	info := engine.Info{Type: engine.Discrete, Features: engine.Features{SubgroupSize: 32, Matrices: []engine.MatrixSize{{M: 16, N: 16, K: 16}}, MatricesBF16: []engine.MatrixSize{{M: 16, N: 16, K: 16}}},
 		Limits: engine.Limits{StorageRange: 128 << 20, Allocation: 1 << 30, GroupCount: 65535, Invocations: 1024, Shared: 65536}}
-	for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16, layers.BF16x3} {
+	for _, c := range []struct {
+		precision layers.Precision
+		batch     int
+	}{{layers.FP32, 16}, {layers.FP16, 16}, {layers.BF16, 16}, {layers.BF16x3, 16}, {layers.FP32, 8}, {layers.FP16, 1}} {
+		precision := c.precision
 		options := ExecOptions{SGD: net.Solver.SGD(), Precision: precision}
-		recordings, err := CandidateRecordings(info, net, 16, options)
+		recordings, err := CandidateRecordings(info, net, c.batch, options)
 		require.NoError(t, err)
-		n, err := newDeviceNet(info, net, 16, options, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		n, err := newDeviceNet(info, net, c.batch, options, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
 			return engine.PlannedBuffer(name, words), nil
 		})
 		require.NoError(t, err)
-		tried := 0
+		tried, vectors := 0, 0
 		for _, p := range n.products() {
 			for _, c := range p.Candidates(&info) {
 				if precision == layers.BF16x3 && !c.Split {
@@ -74,6 +96,9 @@ func TestCandidateRecordings(t *testing.T) {
 				require.Contains(t, recordings[c.Name].String(), p.String())
 				kernel := "gemm_tiles_"
 				switch {
+				case c.Vector:
+					kernel = "gemm_vector_"
+					vectors++
 				case c.Split:
 					kernel = "gemm_matrix_bf16_"
 					require.Contains(t, recordings, strings.Replace(c.Name, "split", "split-fp16-", 1))
@@ -93,6 +118,7 @@ func TestCandidateRecordings(t *testing.T) {
 			}
 		}
 		require.Equal(t, precision != layers.FP32, matrices > 0, precision)
+		require.Equal(t, c.batch <= 8, vectors > 0, "batch %d", c.batch)
 	}
 }
 

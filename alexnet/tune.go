@@ -210,7 +210,7 @@ func (t *tuner) together(which []int) [][]int {
 // product finds the best tuning of one product.
 func (t *tuner) product(ctx context.Context, p layers.Product) (*Tuned, error) {
 	candidates := p.Candidates(&t.dev.Info)
-	table := layers.Tunings(&t.dev.Info)[0]
+	table := p.Table(&t.dev.Info)
 	result := &Tuned{Product: p.String(), FLOPs: p.FLOPs(), Table: table, Chosen: table}
 	a, b, c := p.Words()
 	_, format := p.Formats()

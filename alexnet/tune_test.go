@@ -45,6 +45,17 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// TestAlternatives: verify computes small batches of linear layers by tiles too, where the
+// table says vector.
+func TestAlternatives(t *testing.T) {
+	gpu := engine.Info{Type: engine.Discrete, Limits: engine.Limits{StorageRange: 1<<32 - 1, Shared: 48 << 10, Invocations: 1024, GroupCount: 65535}}
+	var names []string
+	for _, a := range layers.Alternatives(&gpu, layers.FP32) {
+		names = append(names, a.Name)
+	}
+	require.Equal(t, []string{layers.Tunings(&gpu)[0].Name, "winograd"}, names)
+}
+
 // TestTune tunes a small network on every device: what is chosen fits, is kept
 // on disk, and computes a step like the CPU's.
 func TestTune(t *testing.T) {

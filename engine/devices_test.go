@@ -44,12 +44,13 @@ func TestSelect(t *testing.T) {
 }
 
 func TestLimitsCanOnlyBeLowered(t *testing.T) {
-	t.Setenv(LimitsVariable, "storage_range=1000,shared=99999,group_count=7")
-	l := Limits{StorageRange: 4096, Shared: 16384, GroupCount: 65535}
+	t.Setenv(LimitsVariable, "storage_range=1000,shared=99999,group_count=7,storage_buffers=4")
+	l := Limits{StorageRange: 4096, Shared: 16384, GroupCount: 65535, StorageBuffers: 8}
 	require.NoError(t, l.lower())
 	require.Equal(t, uint64(1000), l.StorageRange)
 	require.Equal(t, uint32(16384), l.Shared)
 	require.Equal(t, uint32(7), l.GroupCount)
+	require.Equal(t, uint32(4), l.StorageBuffers)
 	for _, bad := range []string{"shared", "shared=x", "shared=0", "shade=1"} {
 		t.Setenv(LimitsVariable, bad)
 		require.Error(t, l.lower(), bad)

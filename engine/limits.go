@@ -50,8 +50,10 @@ func (l *Limits) lower() error {
 			l.Invocations = min(l.Invocations, small)
 		case "group_count":
 			l.GroupCount = min(l.GroupCount, small)
+		case "storage_buffers":
+			l.StorageBuffers = min(l.StorageBuffers, small)
 		default:
-			return fmt.Errorf("%s: %q is not one of storage_range, allocation, shared, invocations, group_count", LimitsVariable, name)
+			return fmt.Errorf("%s: %q is not one of storage_range, allocation, shared, invocations, group_count, storage_buffers", LimitsVariable, name)
 		}
 	}
 	return nil

@@ -77,6 +77,9 @@ func (m *module) create(d *Device, k *kernel) error {
 	if m.link.pushBytes > int(d.Limits.PushConstants) {
 		return fmt.Errorf("kernel %s: has %d bytes of push constants, and %s allows %d", k.name, m.link.pushBytes, d.Name, d.Limits.PushConstants)
 	}
+	if n := len(m.link.buffers); n > int(d.Limits.StorageBuffers) { // bindings: views of one buffer are one
+		return fmt.Errorf("kernel %s: binds %d storage buffers, and %s allows %d (maxPerStageDescriptorStorageBuffers): choose another device, or --device cpu", k.name, n, d.Name, d.Limits.StorageBuffers)
+	}
 	if m.handle, err = d.shaderModule(k.name, words); err != nil {
 		return err
 	}

@@ -15,13 +15,37 @@ type Product struct{ shape gemmShape }
 // table's, by Product.String. A nil map chooses nothing.
 type Choices map[string]Tuning
 
-// of is the tuning of a product: the one chosen for it, or else the table's. A
-// choice that splits operands counts for products of BF16x3 alone.
-func (c Choices) of(g *gemmShape, table Tuning) Tuning {
-	if t, ok := c[Product{*g}.String()]; ok && (g.split || !t.Split) {
+// productTuning is the tuning of one of the layer's products: the one chosen for it, or
+// else the table's.
+func productTuning(r *engine.Recording, s *Slots[engine.Buffer], g *gemmShape) Tuning {
+	if t, ok := s.Choices[Product{*g}.String()]; ok && g.suits(t) {
 		return t
 	}
-	return table
+	if s.Tuning != nil && g.suits(*s.Tuning) {
+		return *s.Tuning
+	}
+	return g.tableTuning(r.Info(), tuning(r, s))
+}
+
+// tableTuning is the row of the table for a product on a device whose layers are cut by
+// the row device.
+func (g *gemmShape) tableTuning(info *engine.Info, device Tuning) Tuning {
+	if device.Lanes == 0 && g.suits(vector) && vector.Fits(info) {
+		return vector
+	}
+	return device
+}
+
+// suits reports whether the tuning's kernel can compute the product.
+func (g *gemmShape) suits(t Tuning) bool {
+	if t.Split && !g.split { // a choice that splits operands counts for products of BF16x3 alone
+		return false
+	}
+	if !t.Vector {
+		return true
+	}
+	linear := g.KernelH*g.KernelW == 1 && g.Height*g.Width == 1 && g.OutHeight*g.OutWidth == 1 && g.Groups == 1
+	return linear && !g.padded() && g.op != opBackwardWeight && int(g.Batch) <= t.TileM
 }
 
 // String names the product: "forward 128×96×27×27 → 256×27×27, kernel 5×5, stride 1, padding 2, groups 2".
@@ -130,6 +154,9 @@ var tiles = [][5]int{
 	{64, 128, 8, 8, 8}, {32, 128, 16, 4, 8},
 }
 
+// vectorTiles are those of the kernel for small batches: TileM, TileN, TileK.
+var vectorTiles = [][5]int{{8, 128, 16}, {8, 128, 32}, {8, 256, 16}}
+
 // winogradTiles are those tried for the products in Winograd's form: what was best
 // among tiles for products of their extents on one GPU.
 var winogradTiles = [][5]int{{128, 64, 8, 8, 8}, {64, 128, 8, 8, 8}, {256, 128, 8, 16, 8}, {128, 96, 8, 8, 8}}
@@ -148,13 +175,18 @@ var (
 	}
 )
 
+// Table is what the fixed table says of the product on a device.
+func (p Product) Table(info *engine.Info) Tuning { return p.shape.tableTuning(info, Tunings(info)[0]) }
+
 // Candidates are the tunings worth trying for the product on a device: the safe
-// one of the table's last row first, then that of its first row.
+// one of the table's last row first, then the table's own.
 func (p Product) Candidates(info *engine.Info) []Tuning {
 	table := Tunings(info)
 	candidates := []Tuning{table[len(table)-1]}
-	if len(table) > 1 {
-		candidates = append(candidates, table[0])
+	for _, t := range []Tuning{p.Table(info), table[0]} {
+		if !slices.Contains(candidates, t) {
+			candidates = append(candidates, t)
+		}
 	}
 	if info.Type == engine.Software {
 		for _, t := range table {
@@ -172,6 +204,9 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 			candidates = append(candidates, direct)
 		}
 		return candidates
+	}
+	if p.shape.suits(vector) {
+		candidates = append(candidates, p.candidates(info, vectorTiles, Tuning{Vector: true})...)
 	}
 	operands, _ := p.Formats() // they have one
 	if p.shape.split {
@@ -219,11 +254,14 @@ func SplitTuning(info *engine.Info) (Tuning, bool) {
 func Alternatives(info *engine.Info, p Precision) (others []Tuning) {
 	if p == FP32 {
 		t := Tunings(info)[0]
+		if t.Lanes == 0 {
+			others = append(others, t) // the device's own for all but linear layers' small batches
+		}
 		t.Name, t.Winograd = "winograd", !t.Winograd
 		if !t.Winograd {
 			t.Name = "direct"
 		}
-		return []Tuning{t}
+		return append(others, t)
 	}
 	if t, ok := matrixKind(info, p); ok {
 		t.Fill = 1
@@ -251,6 +289,10 @@ func matrixKind(info *engine.Info, p Precision) (Tuning, bool) {
 // setTiles cuts a row's products into tiles and names it after them.
 func (t *Tuning) setTiles(tiles [5]int) {
 	t.TileM, t.TileN, t.TileK, t.EachM, t.EachN = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
+	if t.Vector {
+		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("vector%dx%d", t.TileN, t.TileK)
+		return
+	}
 	kind := "tiles"
 	switch {
 	case t.Split && t.BF16:
@@ -276,13 +318,14 @@ func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (can
 	for _, t := range tiles {
 		c := kind
 		c.setTiles(t)
-		if float64(padded(t)) > 1.3*float64(least) || !c.Fits(info) {
+		if float64(padded(t)) > 1.3*float64(least) && !kind.Vector || !c.Fits(info) { // what vectors are padded with is not computed
 			continue
 		}
-		count, last := ceilDiv(m, t[0])*ceilDiv(n, t[1])*int(p.shape.Groups), 0
+		turned := c.turned(p.shape.op)
+		count, last := ceilDiv(m, turned.TileM)*ceilDiv(n, turned.TileN)*int(p.shape.Groups), 0
 		for _, fill := range []int{1, 128, 256, 512, 1024} {
-			c.Fill = fill
-			if s := c.splits(count, k); s != last {
+			c.Fill, turned.Fill = fill, fill
+			if s := turned.splits(count, k); s != last {
 				last = s
 				candidates = append(candidates, c)
 			}

@@ -110,13 +110,30 @@ func (l Dropout) record(r *engine.Recording, s *Slots[engine.Buffer], x, y engin
 		factor = inference
 	}
 	for _, at := range batchSlices(r, s.Batch, pitch) {
-		n := at[1] - at[0]
-		dropoutKernel.Record(r, engine.Threads(n*ceilDiv(in.Len(), 4)), dropout{
+		dropout{
 			X: examples(x, at, pitch), Y: examples(y, at, pitch), Step: s.Step,
-			Batch: uint32(n), First: uint32(at[0]), Pixels: uint32(in.H * in.W), Channels: uint32(in.C), Pitch: uint32(s.Precision.elementPitch(in)),
+			Batch: uint32(at[1] - at[0]), First: uint32(at[0]), Pixels: uint32(in.H * in.W), Channels: uint32(in.C), Pitch: uint32(s.Precision.elementPitch(in)),
 			Stream: s.Stream, P: l.P, Factor: float32(factor), Masked: s.Train, Format: uint32(s.Precision),
-		})
+		}.record(r)
 	}
+}
+
+func (d dropout) record(r *engine.Recording) {
+	dropoutKernel.Record(r, engine.Threads(int(d.Batch)*ceilDiv(int(d.Pixels*d.Channels), 4)), d)
+}
+
+// DropoutAfter is a dropout of a training step that a linear layer applies to its result.
+type DropoutAfter struct {
+	Dropout
+	Stream uint32 // the dropout's own, as in Slots
+}
+
+// of is the dropout of examples from first on, for the products that make them.
+func (d *DropoutAfter) of(step engine.Buffer, first int) *dropout {
+	if d == nil {
+		return nil
+	}
+	return &dropout{Step: step, First: uint32(first), Stream: d.Stream, P: d.P, Factor: d.Factor(true), Masked: true}
 }
 
 // Identity reports whether the layer does nothing in inference.

@@ -36,17 +36,19 @@ type gemmShape struct {
 	FormatD        uint32  // Precision
 	MaskFactor     float32 // of what the mask lets through
 
-	moves, moveBias *Update // these move by the gradients, which are not stored in c and bias
+	moves, moveBias *Update  // these move by the gradients, which are not stored in c and bias
+	drops           *dropout // of c, whose rows are examples
 }
 
 type gemmLanes struct {
 	gemmShape
+	Rows             uint32
 	Wide, UnitStride bool
 }
 
 type gemmQuads struct {
 	gemmShape
-	Slots                            uint32
+	Rows                             uint32
 	Wide, QuadsC, UnitStride, Padded bool
 }
 
@@ -62,6 +64,15 @@ type gemmTile struct {
 type gemmTiles struct {
 	gemmTile
 	Rolled bool
+}
+
+// gemmVector has tiles of Rows × 4·Across, and takes 4·Down terms of a sum at once.
+type gemmVector struct {
+	gemmShape
+	LocalX             uint32
+	Rows, Across, Down uint32
+	QuadsC             bool
+	SplitK, SplitPitch uint32
 }
 
 // gemmUnits is what the kernels with cooperative matrices have in common.
@@ -89,6 +100,7 @@ var (
 	gemmMMAKernels         = declareGemm[gemmMMA]("gemm_mma_fp16_")
 	gemmMMABF16Kernels     = declareGemm[gemmMMA]("gemm_mma_bf16_")
 	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
+	gemmVectorKernels      = declareGemm[gemmVector]("gemm_vector_", opForward, opBackwardInput)
 )
 
 type reduce struct {
@@ -97,15 +109,37 @@ type reduce struct {
 	Accumulate, WithBias, Relu, Masked, Update      bool
 	MaskFactor                                      float32
 	FormatX, FormatY, FormatMask                    uint32 // Precision
+	Drops                                           bool
+	Stream, FirstExample                            uint32
+	P, KeepFactor                                   float32
 	sgdArgs
+}
+
+// dropping has dropout applied to the sums, if it is not nil.
+func (c reduce) dropping(d *dropout) reduce {
+	if d != nil {
+		c.Drops, c.Step, c.Stream, c.FirstExample, c.P, c.KeepFactor = true, d.Step, d.Stream, d.First, d.P, d.Factor
+	}
+	return c
+}
+
+// recordDropout appends the product's dropout, in place, where no sum of parts does it.
+func (g *gemmShape) recordDropout(r *engine.Recording) {
+	if d := g.drops; d != nil {
+		d.X, d.Y, d.Batch, d.Pixels, d.Channels, d.Pitch, d.Format = g.C, g.C, g.Batch, 1, g.OutChannels, g.YPitch, g.FormatC
+		d.record(r)
+	}
 }
 
 var reduceKernel = engine.Declare[reduce]("reduce")
 
-// declareGemm declares the three products of one variant.
-func declareGemm[A any](stem string) (kernels [3]engine.Kernel[A]) {
-	for op, name := range gemmOpNames {
-		kernels[op] = engine.Declare[A](stem + name)
+// declareGemm declares the products of one variant: all three, or those named.
+func declareGemm[A any](stem string, ops ...gemmOp) (kernels [3]engine.Kernel[A]) {
+	if len(ops) == 0 {
+		ops = []gemmOp{opForward, opBackwardInput, opBackwardWeight}
+	}
+	for _, op := range ops {
+		kernels[op] = engine.Declare[A](stem + gemmOpNames[op])
 	}
 	return kernels
 }
@@ -181,12 +215,14 @@ func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products 
 		return
 	}
 	sum := r.Temp("a product in float32", Precision(format).PerWord()*c.Len())
+	var drops *dropout
 	for _, g := range products {
+		drops, g.drops = g.drops, nil
 		g.C, g.FormatC = skip(sum, Precision(format).PerWord()*g.skipC), uint32(FP32)
 		g.record(r, tuning(&g))
 	}
 	reduceKernel.Record(r, engine.Threads(sum.Len()/4), reduce{X: sum, Y: c, Splits: 1, Count: uint32(sum.Len()), Pitch: uint32(sum.Len()),
-		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor})
+		Row: row, Used: used, Columns: 1, FormatY: format, Mask: mask.x, Masked: masked, FormatMask: mask.format, MaskFactor: mask.factor}.dropping(drops))
 }
 
 // record appends one product.
@@ -209,6 +245,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		}
 		g.move()
 		g.recordLanes(r, t, m, n)
+		g.recordDropout(r)
 		if bias != nil {
 			bias.Record(r, g.Bias)
 		}
@@ -217,6 +254,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	if g.op == opBackwardInput { // both operands are contiguous along the outputs
 		g.QuadsB = outQuads
 	}
+	t = t.turned(g.op)
 	columns, rows := ceilDiv(n, t.TileN), ceilDiv(m, t.TileM)
 	splits := t.splits(columns*rows*int(g.Groups), k)
 	call := gemmTile{gemmShape: g, LocalX: uint32(t.Invocations()), QuadsC: g.quadsC(),
@@ -242,6 +280,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		}
 		call.move()
 		call.record(r, t, engine.Groups(columns, rows, int(g.Groups)))
+		g.recordDropout(r)
 		if gradient {
 			g.recordBiasGradient(r)
 		}
@@ -270,7 +309,7 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 		if g.FormatC != uint32(FP32) {
 			threads /= 4
 		}
-		reduceKernel.Record(r, engine.Threads(threads), sum)
+		reduceKernel.Record(r, engine.Threads(threads), sum.dropping(g.drops))
 		return
 	}
 	taps := m
@@ -288,12 +327,15 @@ func (g gemmShape) record(r *engine.Recording, t Tuning) {
 // recordLanes appends a product of m × n sums by the kernel for t.Lanes.
 func (g gemmShape) recordLanes(r *engine.Recording, t Tuning, m, n int) {
 	if t.Lanes == 4 {
-		slots := min(t.TileM, m+3) / 4
-		if g.op == opBackwardWeight {
-			slots = t.TileM / 4
+		rows := min(t.TileM, (m+3)/4*4)
+		if m < 3 {
+			rows = m
 		}
-		gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, 4*slots), int(g.Groups)), gemmQuads{gemmShape: g,
-			Slots: uint32(slots), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
+		if g.op == opBackwardWeight {
+			rows = t.TileM
+		}
+		gemmQuadsKernels[g.op].Record(r, engine.Groups(ceilDiv(n, t.TileN), ceilDiv(m, rows), int(g.Groups)), gemmQuads{gemmShape: g,
+			Rows: uint32(rows), Wide: t.TileN == 32, QuadsC: g.quadsC(), UnitStride: g.Stride == 1, Padded: g.padded()})
 		return
 	}
 	kernels := &gemmLanes8Kernels
@@ -305,8 +347,12 @@ func (g gemmShape) recordLanes(r *engine.Recording, t Tuning, m, n int) {
 		// Where a is loaded one by one, or b is read only once, a wide tile gains nothing.
 		width = 4 * t.Lanes
 	}
-	kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, t.TileM), int(g.Groups)),
-		gemmLanes{gemmShape: g, Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
+	rows := t.TileM
+	for g.op != opBackwardWeight && rows/2 >= m {
+		rows /= 2
+	}
+	kernels[g.op].Record(r, engine.Groups(ceilDiv(n, width), ceilDiv(m, rows), int(g.Groups)),
+		gemmLanes{gemmShape: g, Rows: uint32(rows), Wide: width == 8*t.Lanes, UnitStride: g.Stride == 1})
 }
 
 // record appends the sum of a parameter's gradient, by which the parameter moves if
@@ -330,6 +376,11 @@ func (g *gemmShape) move() {
 
 // record appends the call of the kernel that t is for.
 func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
+	if t.Vector {
+		gemmVectorKernels[c.op].Record(r, grid, gemmVector{gemmShape: c.gemmShape, LocalX: c.LocalX, Rows: c.Batch,
+			Across: c.TileN / 4, Down: c.TileK / 4, QuadsC: c.QuadsC, SplitK: c.SplitK, SplitPitch: c.SplitPitch})
+		return
+	}
 	if t.MatrixM == 0 {
 		gemmTilesKernels[c.op].Record(r, grid, gemmTiles{c, r.Info().Type == engine.Software})
 		return
@@ -476,7 +527,7 @@ func cut(n, most int) [][2]int {
 
 // tuning is the row of the table that the layer's calls are cut by.
 func tuning(r *engine.Recording, s *Slots[engine.Buffer]) Tuning {
-	if s.Tuning != nil {
+	if s.Tuning != nil && !s.Tuning.Vector {
 		return *s.Tuning
 	}
 	return Tunings(r.Info())[0]
@@ -507,10 +558,12 @@ func (l *gemmLayer) forward(r *engine.Recording, s *Slots[engine.Buffer]) {
 			if i == 0 {
 				g.WithBias, g.Bias = true, s.Params[1]
 			}
-			g.Relu = s.WithReLU && i == len(parts)-1
+			if i == len(parts)-1 {
+				g.Relu, g.drops = s.WithReLU, s.Dropout.of(s.Step, at[0])
+			}
 			products = append(products, g)
 		}
-		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, y, uint32(yPitch), uint32(s.Plan.Out.Len()), products, masking{}, func(g *gemmShape) Tuning { return productTuning(r, s, g) })
 	}
 }
 
@@ -568,7 +621,7 @@ func (l *gemmLayer) backwardWeight(r *engine.Recording, s *Slots[engine.Buffer],
 				}
 			}
 			g.Accumulate = s.Accumulate || n > 0
-			g.record(r, s.Choices.of(&g, t))
+			g.record(r, productTuning(r, s, &g))
 		}
 	}
 	if !together {
@@ -600,7 +653,7 @@ func (l *gemmLayer) backwardInput(r *engine.Recording, s *Slots[engine.Buffer], 
 		if s.MaskFactor != 0 {
 			mask = masking{examples(s.X, at, l.pitchWords(l.shape.XPitch)), s.MaskFactor, uint32(l.precision)}
 		}
-		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return s.Choices.of(g, t) })
+		recordAll(r, dx, l.shape.XPitch, uint32(s.Plan.In.Len()), products, mask, func(g *gemmShape) Tuning { return productTuning(r, s, g) })
 	}
 }
 

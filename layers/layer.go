@@ -98,6 +98,9 @@ type Slots[T any] struct {
 	// Norm, where it is one, is a normalisation that X goes through first (device
 	// only; MaxPool, where PoolsNormalised).
 	Norm *LRN
+	// Dropout, where it is one, is applied to Y, after the ReLU where there is one (device
+	// only; linear, in training).
+	Dropout *DropoutAfter
 	// WithReLU makes Y what the ReLU that follows gives (device only; conv and linear).
 	WithReLU bool
 	// Precision is how X, Y and their gradients are stored, FloatY that Y alone is

@@ -36,6 +36,10 @@ type Tuning struct {
 	Split bool `json:"split,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
+	// Vector is the kernel for linear layers whose batch has at most TileM examples:
+	// its workgroup has TileN / 4 invocations along the weight's outputs, which follow
+	// each other in memory, and TileK / 4 along its inputs.
+	Vector bool `json:"vector,omitempty"`
 	// Winograd computes convolutions by 3 × 3 in Winograd's form, where that pays.
 	Winograd bool `json:"winograd,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
@@ -48,6 +52,9 @@ func (t Tuning) Invocations() int {
 	if t.Lanes > 0 {
 		return t.Lanes
 	}
+	if t.Vector {
+		return t.TileN / 4 * (t.TileK / 4)
+	}
 	return t.TileM / t.EachM * (t.TileN / t.EachN) * max(1, t.Subgroup)
 }
 
@@ -55,6 +62,9 @@ func (t Tuning) Invocations() int {
 func (t Tuning) Shared() int {
 	if t.Lanes > 0 {
 		return 0
+	}
+	if t.Vector {
+		return engine.WordBytes * 4 * t.TileM * t.Invocations()
 	}
 	if t.MatrixM > 0 {
 		// Two tiles of each piece of an operand in either order, with 8 halves between rows, and a matrix of sums for each subgroup.
@@ -67,6 +77,15 @@ func (t Tuning) Shared() int {
 	return engine.WordBytes * 2 * t.TileK * (t.TileM + 4 + t.TileN + 4) // while one is read the next is written
 }
 
+// turned has TileN and TileK as a product sees them: of the vector kernel they are the
+// weight's, whose outputs the input's gradient sums over.
+func (t Tuning) turned(op gemmOp) Tuning {
+	if t.Vector && op == opBackwardInput {
+		t.TileN, t.TileK = t.TileK, t.TileN
+	}
+	return t
+}
+
 // splits is into how many parts a sum of k terms is cut when there are so many
 // tiles; a part is worth at least eight steps of a tile.
 func (t Tuning) splits(tiles, k int) int {
@@ -76,7 +95,10 @@ func (t Tuning) splits(tiles, k int) int {
 // Sound reports whether the numbers make sense together: those of a file may not.
 func (t Tuning) Sound() bool {
 	if t.Lanes > 0 {
-		return (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+		return !t.Vector && (t.Lanes == 4 || t.Lanes == 8) && (!t.Pairs || t.Lanes == 8) && t.TileM == 16 && (t.TileN == 4*t.Lanes || t.TileN == 8*t.Lanes)
+	}
+	if t.Vector {
+		return t.MatrixM == 0 && t.TileM >= 1 && t.TileM <= 8 && t.TileN >= 4 && t.TileN <= 1024 && t.TileN%4 == 0 && t.TileK >= 4 && t.TileK <= 1024 && t.TileK%4 == 0 && t.Fill >= 0
 	}
 	for _, n := range []int{t.TileM, t.TileN, t.TileK, t.EachM, t.EachN} {
 		if n < 1 || n > 1024 {
@@ -140,6 +162,11 @@ var tunings = []struct {
 	{Tuning{Name: "tiles64x32", TileM: 64, TileN: 32, TileK: 16, EachM: 4, EachN: 4, Fill: 32}, func(*engine.Info) bool { return true }},
 }
 
+// vector is the row for the products of linear layers' small batches on devices whose
+// row has tiles: kernels with lanes are told how many rows there are. It fits every
+// Vulkan 1.1 device.
+var vector = Tuning{Name: "vector", Vector: true, TileM: 8, TileN: 128, TileK: 16, Fill: 1024}
+
 func software(i *engine.Info) bool { return i.Type == engine.Software }
 func anyGPU(i *engine.Info) bool   { return i.Type != engine.Software }
 func kind(t engine.Type) func(*engine.Info) bool {
@@ -160,3 +187,8 @@ func Tunings(info *engine.Info) []Tuning {
 	}
 	return append(chosen, rest...)
 }
+
+// VectorTuning is the row of the table that is used for a linear layer's forward pass
+// and its input's gradient instead, where a device's row has tiles and a batch at most
+// TileM examples.
+func VectorTuning() Tuning { return vector }

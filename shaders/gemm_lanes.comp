@@ -1,12 +1,12 @@
 // c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]), each subgroup ROWS rows × LANES·(4 or 8) columns in registers; see include/gemm.glsl.
 // For drivers that run on CPUs, where loads are dear and barriers ruinous: each
 // element of a is loaded by one lane and broadcast to the others.
-// variant gemm_lanes8_forward: -DLANES=8 -DROWS=16 -DOP=FORWARD
-// variant gemm_lanes8_backward_input: -DLANES=8 -DROWS=16 -DOP=BACKWARD_INPUT
-// variant gemm_lanes8_backward_weight: -DLANES=8 -DROWS=16 -DOP=BACKWARD_WEIGHT
-// variant gemm_lanes8_pairs_forward: -DLANES=8 -DROWS=16 -DPAIRS -DOP=FORWARD
-// variant gemm_lanes8_pairs_backward_input: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_INPUT
-// variant gemm_lanes8_pairs_backward_weight: -DLANES=8 -DROWS=16 -DPAIRS -DOP=BACKWARD_WEIGHT
+// variant gemm_lanes8_forward: -DLANES=8 -DOP=FORWARD
+// variant gemm_lanes8_backward_input: -DLANES=8 -DOP=BACKWARD_INPUT
+// variant gemm_lanes8_backward_weight: -DLANES=8 -DOP=BACKWARD_WEIGHT
+// variant gemm_lanes8_pairs_forward: -DLANES=8 -DPAIRS -DOP=FORWARD
+// variant gemm_lanes8_pairs_backward_input: -DLANES=8 -DPAIRS -DOP=BACKWARD_INPUT
+// variant gemm_lanes8_pairs_backward_weight: -DLANES=8 -DPAIRS -DOP=BACKWARD_WEIGHT
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -22,6 +22,7 @@ layout(constant_id = 4) const bool WIDE = true;     // 8 columns a lane, not 4
 layout(constant_id = 5) const bool QUADS_A = true;  // four consecutive elements of a are one aligned load
 layout(constant_id = 6) const bool QUADS_B = true;  // likewise b and c
 layout(constant_id = 7) const bool UNIT_STRIDE = true;
+layout(constant_id = 8) const uint ROWS = 16;       // 1, 2, 4, 8 or 16; 16 for the weights' gradient
 
 layout(push_constant) uniform Args {
   uint batch, height, width, channels, out_height, out_width, out_channels;
@@ -32,8 +33,10 @@ layout(push_constant) uniform Args {
   float mask_factor, momentum, decay, rate_factor;
 };
 
-#define SLOTS (ROWS / LANES)
-#define QUADS (ROWS / 4)
+#define MOST_ROWS 16
+#define MOST_SLOTS (MOST_ROWS / LANES)
+#define QUADS (MOST_ROWS / 4)
+const uint SLOTS = (ROWS + LANES - 1) / LANES; // vectors of a that a lane keeps
 
 #ifdef PAIRS
 // Two 64-bit loads are fewer than four of 32 bits.
@@ -89,46 +92,32 @@ void main() {
   const bool in0 = n0 < N, in1 = WIDE && n1 < N;
   const uint left0 = in0 ? N - n0 : 0, left1 = in1 ? N - n1 : 0;
 
-#if ROWS == 16
 #define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
 #define EACH_QUAD(F) F(0) F(1) F(2) F(3)
-#elif ROWS == 8
-#define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
-#define EACH_QUAD(F) F(0) F(1)
-#else
-#define EACH_ROW(F) F(0) F(1) F(2) F(3)
-#define EACH_QUAD(F) F(0)
-#endif
-#if SLOTS == 4
-#define EACH_SLOT(F) F(0) F(1) F(2) F(3)
-#elif SLOTS == 2
 #define EACH_SLOT(F) F(0) F(1)
-#else
-#define EACH_SLOT(F) F(0)
-#endif
-  vec4 c0[ROWS], c1[ROWS];
-#define ZERO(I) c0[I] = vec4(0); c1[I] = vec4(0);
+  vec4 c0[MOST_ROWS], c1[MOST_ROWS];
+#define ZERO(I) if (I < ROWS) { c0[I] = vec4(0); c1[I] = vec4(0); }
   EACH_ROW(ZERO)
 
 #if OP != BACKWARD_WEIGHT
   {
     // This lane loads rows m0 + lane, + LANES, …: where each begins.
-    int row_y[SLOTS], row_x[SLOTS];
-    uint row_at[SLOTS];
-    bool row_ok[SLOTS];
+    int row_y[MOST_SLOTS], row_x[MOST_SLOTS];
+    uint row_at[MOST_SLOTS];
+    bool row_ok[MOST_SLOTS];
 #if OP == FORWARD
-#define ROW(S) { \
+#define ROW(S) if (S < SLOTS) { \
       uint m = m0 + S * LANES + lane, n = m / pixels, p = m - n * pixels, y = p / out_width; \
-      row_ok[S] = m < M; \
+      row_ok[S] = m < M && S * LANES + lane < ROWS; \
       row_y[S] = int(y * stride) - pad_h; \
       row_x[S] = int((p - y * out_width) * stride) - pad_w; \
       row_at[S] = n * x_pitch + group * in_g; \
     }
     const uint depth = in_g; // channels summed over
 #else
-#define ROW(S) { \
+#define ROW(S) if (S < SLOTS) { \
       uint m = m0 + S * LANES + lane, n = m / in_pixels, p = m - n * in_pixels, y = p / width; \
-      row_ok[S] = m < M; \
+      row_ok[S] = m < M && S * LANES + lane < ROWS; \
       row_y[S] = int(y) + pad_h; \
       row_x[S] = int(p - y * width) + pad_w; \
       row_at[S] = n * y_pitch + group * out_g; \
@@ -138,7 +127,7 @@ void main() {
     EACH_SLOT(ROW)
     uint r = 0, s = 0, i = 0;                        // k = (r, s, i)
     for (uint k = 0; k < K; k += 4) {
-      vec4 av[SLOTS];
+      vec4 av[MOST_SLOTS];
       vec4 b0[4], b1[4];
       // Where element k of a row is, if it is.
 #if OP == FORWARD
@@ -177,7 +166,7 @@ void main() {
         i++; \
         if (i == depth) { i = 0; s++; if (s == kernel_w) { s = 0; r++; } } \
       }
-#define A_SCALAR(S, J) { PLACE(S, ok, at) av[S][J] = load_a(ok && k + J < K, at); }
+#define A_SCALAR(S, J) if (S < SLOTS) { PLACE(S, ok, at) av[S][J] = load_a(ok && k + J < K, at); }
 #define B_SCALAR(J) { \
         uint at = ((r * kernel_w + s) * in_g) * out_channels + group * out_g + i; \
         bool ok = k + J < K; \
@@ -200,7 +189,7 @@ void main() {
 #define B_LATE(J) B_SCALAR(J)
 #endif
       if (QUADS_A) {
-#define A_QUAD(S) { PLACE(S, ok, at) av[S] = load_a4(ok, at); }
+#define A_QUAD(S) if (S < SLOTS) { PLACE(S, ok, at) av[S] = load_a4(ok, at); }
         EACH_SLOT(A_QUAD)
         i += 4;
         if (i == depth) { i = 0; s++; if (s == kernel_w) { s = 0; r++; } }
@@ -212,7 +201,7 @@ void main() {
 #define A_SCALARS(J) EACH_SLOT(A_SCALAR_##J) B_LATE(J) NEXT
         A_SCALARS(0) A_SCALARS(1) A_SCALARS(2) A_SCALARS(3)
       }
-#define MULTIPLY(I) { \
+#define MULTIPLY(I) if (I < ROWS) { \
         vec4 t = subgroupBroadcast(av[I / LANES], I % LANES); \
         c0[I] += t.x * b0[0]; c0[I] += t.y * b0[1]; c0[I] += t.z * b0[2]; c0[I] += t.w * b0[3]; \
         if (WIDE) { c1[I] += t.x * b1[0]; c1[I] += t.y * b1[1]; c1[I] += t.z * b1[2]; c1[I] += t.w * b1[3]; } \
@@ -236,7 +225,7 @@ void main() {
     }
     QUAD(0) QUAD(1) QUAD(2) QUAD(3)
     // Each slot's pixel, stepped by 4 in the mixed radix (n, oh, ow).
-    uint pn[SLOTS], py[SLOTS], px[SLOTS];
+    uint pn[MOST_SLOTS], py[MOST_SLOTS], px[MOST_SLOTS];
 #define PIXEL(S) { \
       uint k = (S * LANES + lane) / QUADS; \
       pn[S] = k / pixels; uint p = k - pn[S] * pixels; \
@@ -248,7 +237,7 @@ void main() {
     const uint e1n = 1 / pixels, e1p = 1 - e1n * pixels, e2n = 2 / pixels, e2p = 2 - e2n * pixels, e3n = 3 / pixels, e3p = 3 - e3n * pixels;
     uint bn = 0, bp = 0;
     for (uint k = 0; k < K; k += 4) {
-      vec4 av[SLOTS];
+      vec4 av[MOST_SLOTS];
       vec4 b0[4], b1[4];
 #define B_PIXEL(J, EN, EP) { \
         uint n = bn + EN, p = bp + EP; \
@@ -327,7 +316,7 @@ void main() {
   }
 #if LANES == 8
   // Rolled, the rows moving up: unrolled it is what takes lavapipe the longest to compile.
-#define UP(I) if (I + 1 < ROWS) { c0[I] = c0[(I + 1) % ROWS]; if (WIDE) c1[I] = c1[(I + 1) % ROWS]; }
+#define UP(I) if (I + 1 < ROWS) { c0[I] = c0[(I + 1) % MOST_ROWS]; if (WIDE) c1[I] = c1[(I + 1) % MOST_ROWS]; }
   [[dont_unroll]] for (uint row = 0; row < ROWS; row++) {
     STORE(0, m0 + row)
     EACH_ROW(UP)

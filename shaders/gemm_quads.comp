@@ -1,4 +1,4 @@
-// c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]), each four lanes 4·SLOTS rows × 16 or 32 columns in registers; see include/gemm.glsl.
+// c[m][n] (+)= Σ_k a[m][k] · b[k][n] (+ bias[n]), each four lanes ROWS rows × 16 or 32 columns in registers; see include/gemm.glsl.
 // variant gemm_quads_forward: -DOP=FORWARD
 // variant gemm_quads_backward_input: -DOP=BACKWARD_INPUT
 // variant gemm_quads_backward_weight: -DOP=BACKWARD_WEIGHT
@@ -15,7 +15,7 @@
 #include "include/gemm.glsl"
 
 layout(local_size_x = 4) in;
-layout(constant_id = 4) const uint SLOTS = 4;       // vectors of a that a lane keeps; 4 for the weights' gradient
+layout(constant_id = 4) const uint ROWS = 16;       // 1, 2, 4, 8, 12 or 16; 16 for the weights' gradient
 layout(constant_id = 5) const bool WIDE = false;    // 8 columns a lane, not 4
 layout(constant_id = 6) const bool QUADS_A = true;  // four consecutive elements of a are one aligned load
 layout(constant_id = 7) const bool QUADS_B = true;  // likewise b
@@ -36,6 +36,8 @@ layout(push_constant) uniform Args {
 // Words are counted in quads where loads are quads: a shift costs as much as a load.
 const uint UNIT_A = QUADS_A ? 4 : 1, UNIT_B = QUADS_B ? 4 : 1;
 const uint COLUMNS = WIDE ? 8 : 4;
+const uint SLOTS = (ROWS + 3) / 4;              // vectors of a that a lane keeps
+const uint EXCHANGES = ROWS < 4 ? ROWS : 4;     // rows of a slot: lanes beyond them repeat others
 
 vec4 keep(vec4 v, uint mask) { return uintBitsToFloat(floatBitsToUint(v) & mask); }
 float keep(float v, uint mask) { return uintBitsToFloat(floatBitsToUint(v) & mask); }
@@ -60,7 +62,7 @@ void main() {
 #else
   const uint M = kernel_h * kernel_w * in_g, N = out_g, K = batch * pixels;
 #endif
-  const uint m0 = gl_WorkGroupID.y * (4 * SLOTS);
+  const uint m0 = gl_WorkGroupID.y * ROWS;
   // A lane's columns are n0 … n0 + 3, and n1 … n1 + 3. Columns and rows that are
   // not there repeat others and are not stored.
   const uint n0 = gl_WorkGroupID.x * (4 * COLUMNS) + lane * 4, n1 = n0 + 16;
@@ -73,13 +75,13 @@ void main() {
   EACH(CLEAR)
 
 #if OP != BACKWARD_WEIGHT
-  // Rows of slot S are m0 + 4S + lane: where its picture begins, and the place in it.
+  // The row of slot S is m0 + 4S + lane: where its picture begins, and the place in it.
   int row_y[4], row_x[4];
   uint row_at[4];
 #if OP == FORWARD
   const uint depth = in_g / UNIT_A; // of a tap
 #define ROW(S) if (S < SLOTS) { \
-    uint m = min(m0 + S * 4 + lane, M - 1), n = m / pixels, p = m - n * pixels, y = p / out_width; \
+    uint m = min(m0 + S * 4 + lane % EXCHANGES, M - 1), n = m / pixels, p = m - n * pixels, y = p / out_width; \
     row_y[S] = int(y * stride) - pad_h; \
     row_x[S] = int((p - y * out_width) * stride) - pad_w; \
     row_at[S] = (n * x_pitch + group * in_g) / UNIT_A + uint(row_y[S] * int(width) + row_x[S]) * (channels / UNIT_A); \
@@ -87,7 +89,7 @@ void main() {
 #else
   const uint depth = out_g / UNIT_A;
 #define ROW(S) if (S < SLOTS) { \
-    uint m = min(m0 + S * 4 + lane, M - 1), n = m / in_pixels, p = m - n * in_pixels, y = p / width; \
+    uint m = min(m0 + S * 4 + lane % EXCHANGES, M - 1), n = m / in_pixels, p = m - n * in_pixels, y = p / width; \
     row_y[S] = int(y) + pad_h; \
     row_x[S] = int(p - y * width) + pad_w; \
     row_at[S] = (n * y_pitch + group * out_g) / UNIT_A; \
@@ -184,7 +186,7 @@ void main() {
       SUM(C, X * 8, b0, 0, t) SUM(C, X * 8 + 1, b0, 1, t) SUM(C, X * 8 + 2, b0, 2, t) SUM(C, X * 8 + 3, b0, 3, t) \
       if (WIDE) { SUM(C, X * 8 + 4, b1, 0, t) SUM(C, X * 8 + 5, b1, 1, t) SUM(C, X * 8 + 6, b1, 2, t) SUM(C, X * 8 + 7, b1, 3, t) } \
     }
-#define MULTIPLY(S) if (S < SLOTS) { SUMS(s##S, 0, S) SUMS(s##S, 1, S) SUMS(s##S, 2, S) SUMS(s##S, 3, S) }
+#define MULTIPLY(S) if (S < SLOTS) { SUMS(s##S, 0, S) if (EXCHANGES > 1) SUMS(s##S, 1, S) if (EXCHANGES > 2) { SUMS(s##S, 2, S) SUMS(s##S, 3, S) } }
     EACH(MULTIPLY)
   }
 #else
@@ -251,15 +253,15 @@ void main() {
 #define SPILL_4(S, I) sums[S * 32 + I] = s##S[I]; sums[S * 32 + I + 1] = s##S[I + 1]; sums[S * 32 + I + 2] = s##S[I + 2]; sums[S * 32 + I + 3] = s##S[I + 3];
 #define SPILL(S) if (S < SLOTS) { SPILL_4(S, 0) SPILL_4(S, 8) SPILL_4(S, 16) SPILL_4(S, 24) if (WIDE) { SPILL_4(S, 4) SPILL_4(S, 12) SPILL_4(S, 20) SPILL_4(S, 28) } }
   EACH(SPILL)
-  for (uint row = 0; row < 4 * SLOTS; row++) {
+  for (uint row = 0; row < ROWS; row++) {
 #if OP == BACKWARD_WEIGHT
     const uint m = m0 + (row ^ lane * 4);
     uint at = m * out_channels + group * out_g;
 #elif OP == FORWARD
-    const uint m = m0 + (row ^ lane);
+    const uint m = m0 + (row ^ lane % EXCHANGES);
     uint at = m / pixels * y_pitch + m % pixels * out_channels + group * out_g;
 #else
-    const uint m = m0 + (row ^ lane);
+    const uint m = m0 + (row ^ lane % EXCHANGES);
     uint at = m / in_pixels * x_pitch + m % in_pixels * channels + group * in_g;
 #endif
     for (uint j = 0; j < COLUMNS; j += 4) {

@@ -195,6 +195,29 @@ func TestTooMuchMemory(t *testing.T) {
 	})
 }
 
+// TestFewStorageBuffers: where a device lets a kernel bind fewer buffers than it has, it
+// is named with both numbers; kernels with fewer are compiled.
+func TestFewStorageBuffers(t *testing.T) {
+	eachDevice(t, func(t *testing.T, d *engine.Device) {
+		info := d.Info
+		info.Limits.StorageBuffers = 4 // the least that Vulkan allows
+		few, err := engine.Open(info, testShaders)
+		require.NoError(t, err)
+		defer few.Close()
+		compile := func(l layers.Layer) error {
+			plan, err := l.Plan(layers.Shape{C: 8, H: 1, W: 1})
+			require.NoError(t, err)
+			b := engine.PlannedBuffer("b", 64)
+			r := engine.NewRecording(few.Info)
+			l.Forward(r, &layers.Slots[engine.Buffer]{Batch: 1, Plan: plan, X: b, Y: b, Params: []engine.Buffer{b, b}})
+			return few.Prepare(r)[0]
+		}
+		require.NoError(t, compile(layers.ReLU{}))
+		err = compile(layers.Linear{Out: 8})
+		require.ErrorContains(t, err, "binds 8 storage buffers, and "+info.Name+" allows 4")
+	})
+}
+
 // TestLoweredLimits runs the layers again in a process of its own whose devices
 // allow much less, so that everything is cut.
 func TestLoweredLimits(t *testing.T) {
@@ -203,7 +226,7 @@ func TestLoweredLimits(t *testing.T) {
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(self, "-test.run", "^(TestLayers|TestTraining)$/.*/(conv_3x3|conv_groups|conv_winograd|linear|relu|lrn|maxpool|dropout|alexnet-small)$")
+	cmd := exec.Command(self, "-test.run", "^(TestLayers|TestTraining)$/.*/(conv_3x3|conv_groups|conv_winograd|linear|linear_3|relu|lrn|maxpool|dropout|alexnet-small)$")
 	cmd.Env = append(os.Environ(), engine.LimitsVariable+"=storage_range=262144,group_count=70,invocations=128,shared=16384")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

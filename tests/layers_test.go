@@ -43,6 +43,11 @@ var layerCases = []layerCase{
 	{"linear", layers.Linear{Out: 72}, layers.Shape{C: 20, H: 3, W: 2}, 17},
 	{"linear_odd", layers.Linear{Out: 10}, layers.Shape{C: 131, H: 1, W: 1}, 3},
 	{"linear_one", layers.Linear{Out: 1}, layers.Shape{C: 1, H: 1, W: 1}, 1},
+	{"linear_1", layers.Linear{Out: 132}, layers.Shape{C: 75, H: 1, W: 7}, 1},
+	{"linear_2", layers.Linear{Out: 267}, layers.Shape{C: 12, H: 5, W: 7}, 2},
+	{"linear_3", layers.Linear{Out: 68}, layers.Shape{C: 36, H: 8, W: 8}, 3},
+	{"linear_5", layers.Linear{Out: 13}, layers.Shape{C: 9, H: 13, W: 13}, 5},
+	{"linear_8", layers.Linear{Out: 2100}, layers.Shape{C: 36, H: 1, W: 1}, 8},
 	{"relu", layers.ReLU{}, layers.Shape{C: 5, H: 7, W: 3}, 3},
 	{"lrn", layers.LRN{Size: 5, Alpha: 1, Beta: 0.75, K: 2}, layers.Shape{C: 24, H: 5, W: 3}, 3},
 	{"lrn_groups", layers.LRN{Size: 5, Alpha: 0.5, Beta: 0.75, K: 1, Groups: 2}, layers.Shape{C: 16, H: 3, W: 3}, 2},
@@ -63,6 +68,11 @@ var layerCases = []layerCase{
 // aligned loads and without. Other rows mean other pipelines, which software
 // drivers take seconds to build.
 var everyTuning = map[string]bool{"conv_first": true, "conv_groups": true, "conv_odd_groups": true, "linear_odd": true, "conv_winograd_groups": true}
+
+// fewRows are the linear layers whose batches are those of the kernels for few rows, with
+// outputs and inputs that are whole quads and not, and sums that are cut into parts: they
+// run with the device's own row and that of gemm_vector, in every precision.
+var fewRows = map[string]bool{"linear_odd": true, "linear_1": true, "linear_2": true, "linear_3": true, "linear_5": true, "linear_8": true}
 
 func multiplies(l layers.Layer) bool {
 	switch l.(type) {
@@ -98,6 +108,9 @@ func TestLayers(t *testing.T) {
 			if !everyTuning[c.name] || testing.Short() {
 				tunings = tunings[:1]
 			}
+			if fewRows[c.name] {
+				tunings = append(tunings, layers.VectorTuning())
+			}
 			for _, tuning := range tunings {
 				tuning.Winograd = true // of the cases named after it; not what GPUs do unless they were measured
 				t.Run(c.name+"/"+tuning.Name, func(t *testing.T) { compareLayer(t, d, c, tuning, layers.FP32) })
@@ -108,12 +121,15 @@ func TestLayers(t *testing.T) {
 				hardest := c.name == "conv_odd_groups"
 				// Convolutions on blocks are those of 16 bits with a row for every device.
 				blocks := c.name == "conv_first_padded" && p == layers.FP16
-				if multiplies(c.layer) && !hardest && !blocks && (p == layers.BF16 || !everyTuning[c.name] || testing.Short()) {
+				if multiplies(c.layer) && !hardest && !blocks && !fewRows[c.name] && (p == layers.BF16 || !everyTuning[c.name] || testing.Short()) {
 					continue
 				}
 				all := layers.Tunings(&d.Info)
+				if fewRows[c.name] {
+					all = []layers.Tuning{all[0], layers.VectorTuning()}
+				}
 				for i, tuning := range all {
-					if i > 0 && !((hardest || blocks) && i == len(all)-1) || i == 0 && blocks && len(all) > 1 {
+					if i > 0 && !fewRows[c.name] && !((hardest || blocks) && i == len(all)-1) || i == 0 && blocks && len(all) > 1 {
 						continue // the device's own row, and once the one for every device
 					}
 					t.Run(c.name+"/"+tuning.Name+"/"+p.String(), func(t *testing.T) { compareLayer(t, d, c, tuning, p) })

@@ -82,7 +82,7 @@ when a kernel spills vector registers or takes scratch memory.`,
 	flags := cmd.Flags()
 	flags.StringSliceVar(&models, "model", []string{"alexnet", "alexnet-owt", "alexnet-2012", "alexnet-cifar"}, "presets or paths of networks' TOML files")
 	flags.StringSliceVar(&candidates, "candidates", []string{"alexnet"}, "networks whose products are compiled with every tuning that tune tries")
-	flags.IntSliceVarP(&batches, "batch-size", "b", []int{1, 128}, "batch sizes, in pictures")
+	flags.IntSliceVarP(&batches, "batch-size", "b", []int{1, 8, 128}, "batch sizes, in pictures")
 	flags.BoolVar(&all, "all", false, "a line for every pipeline, not for every kernel and row of the tuning table")
 	addDevice(cmd, &device)
 	addFormat(cmd, &format, "text", "json")
@@ -115,12 +115,16 @@ func collectShaderStats(dev *engine.Device, models, candidates []string, batches
 	stats := &shaderStats{Device: dev.Describe(), Models: models, Candidates: candidates, Batches: batches, rows: layers.Tunings(&dev.Info),
 		matrices: len(dev.Features.Matrices) > 0, matricesBF16: len(dev.Features.MatricesBF16) > 0}
 	found := map[string]*kernelStats{}
+	vector := layers.VectorTuning().Name
 	add := func(r *engine.Recording, model, row string, batch int) error {
 		pipelines, err := dev.Statistics(r)
 		if err != nil {
 			return fmt.Errorf("%s, batch %d, row %s: %w", model, batch, row, err)
 		}
 		for _, p := range pipelines {
+			if strings.HasPrefix(row, vector) && !strings.HasPrefix(p.Kernel, vectorKernels) {
+				continue // of the device's own row
+			}
 			stats.add(found, p, model, row)
 		}
 		return nil
@@ -131,7 +135,7 @@ func collectShaderStats(dev *engine.Device, models, candidates []string, batches
 			return nil, err
 		}
 		options := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true}
-		for _, row := range stats.rows {
+		for _, row := range append(stats.rows, layers.VectorTuning()) {
 			for _, batch := range batches {
 				recordings, err := alexnet.Recordings(dev.Info, net, batch, options, row)
 				if err != nil {
@@ -160,16 +164,22 @@ func collectShaderStats(dev *engine.Device, models, candidates []string, batches
 				return nil, err
 			}
 		}
-		// The batch is no constant of a kernel: its size only decides which tiles waste little.
-		batch := slices.Max(batches)
-		for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16, layers.BF16x3} {
-			recordings, err := alexnet.CandidateRecordings(dev.Info, net, batch, alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Precision: precision})
-			if err != nil {
-				return nil, err
-			}
-			for _, row := range slices.Sorted(maps.Keys(recordings)) {
-				if err := add(recordings[row], net.Name, row, batch); err != nil {
+		// The batch is a constant of the kernel for small ones alone; of others its size
+		// only decides which tiles waste little.
+		largest := slices.Max(batches)
+		for _, batch := range batches {
+			for _, precision := range []layers.Precision{layers.FP32, layers.FP16, layers.BF16, layers.BF16x3} {
+				recordings, err := alexnet.CandidateRecordings(dev.Info, net, batch, alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Precision: precision})
+				if err != nil {
 					return nil, err
+				}
+				for _, row := range slices.Sorted(maps.Keys(recordings)) {
+					if batch < largest && !strings.HasPrefix(row, vector) {
+						continue
+					}
+					if err := add(recordings[row], net.Name, row, batch); err != nil {
+						return nil, err
+					}
 				}
 			}
 		}
@@ -329,6 +339,9 @@ func (k *kernelStats) spills() (found []string, told bool) {
 // table use, matrixKernels and matrixBF16Kernels those that the tuner tries where a
 // device has matrices of fp16 and bf16.
 const tunedKernels = "gemm_"
+
+// vectorKernels begins the names of those that linear layers use in small batches.
+const vectorKernels = "gemm_vector_"
 
 var matrixKernels, matrixBF16Kernels = []string{"gemm_matrix_", "gemm_mma_"}, []string{"gemm_matrix_bf16_", "gemm_mma_bf16_"}
 
