@@ -16,7 +16,7 @@ for package in $(go list ./...); do
 	for name in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' | grep -E -- "$pattern" || true); do
 		out=$log/$(basename "$package")-$name.txt
 		began=$SECONDS result=ok
-		go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -parallel "$workers" -timeout 0 "$package" >"$out" 2>&1 || { result="FAILED: $out" failed=1; }
+		go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 5s -parallel "$workers" -timeout 0 "$package" >"$out" 2>&1 || { result="FAILED: $out" failed=1; }
 		# The last line of progress that counts:
 		# fuzz: elapsed: 20s, execs: 91872 (4593/sec), new interesting: 12 (total: 40)
 		last=$(grep -E '^fuzz: elapsed: .* execs: ' "$out" | tail -n 1 || true)
