@@ -4,8 +4,8 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -13,23 +13,31 @@ import (
 	"vkalexnet/weights"
 )
 
-// interruptibles is how many contexts of interruptible there are.
-var interruptibles atomic.Int32
+// interrupts hands Ctrl-C and SIGTERM to the last of the commands' contexts. One
+// receiver decides, so that a signal that a command has obeyed does not end it as well.
+var interrupts = struct {
+	signals chan os.Signal
+	mu      sync.Mutex
+	obey    []*func()
+}{signals: make(chan os.Signal, 2)}
 
 // endOnSignal makes Ctrl-C or SIGTERM end the process where nothing else is said
 // to happen: at once, but without leaving half-written files.
 func endOnSignal(cmd *cobra.Command) {
-	if signal.Ignored(os.Interrupt) { // as by nohup
-		return
+	signal.Notify(interrupts.signals, syscall.SIGTERM)
+	if !signal.Ignored(os.Interrupt) { // as in the background of a script
+		signal.Notify(interrupts.signals, os.Interrupt)
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		for range signals {
-			if interruptibles.Load() == 0 {
+		for range interrupts.signals {
+			interrupts.mu.Lock()
+			if n := len(interrupts.obey); n > 0 {
+				(*interrupts.obey[n-1])()
+			} else {
 				warn(cmd, "\nvkalexnet: interrupted")
 				end()
 			}
+			interrupts.mu.Unlock()
 		}
 	}()
 }
@@ -43,19 +51,21 @@ func end() {
 // telling so; the second one ends the process at once.
 func interruptible(cmd *cobra.Command, told string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(cmd.Context())
-	signals := make(chan os.Signal, 2)
-	interruptibles.Add(1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		select {
-		case <-signals:
-		case <-ctx.Done():
-			return
+	obey := func() {
+		if ctx.Err() != nil {
+			end()
 		}
 		warn(cmd, "\n%s", told)
 		cancel()
-		<-signals
-		end()
-	}()
-	return ctx, sync.OnceFunc(func() { signal.Stop(signals); interruptibles.Add(-1); cancel() })
+	}
+	interrupts.mu.Lock()
+	interrupts.obey = append(interrupts.obey, &obey)
+	interrupts.mu.Unlock()
+	signal.Notify(interrupts.signals, os.Interrupt)
+	return ctx, sync.OnceFunc(func() {
+		interrupts.mu.Lock()
+		interrupts.obey = slices.DeleteFunc(interrupts.obey, func(o *func()) bool { return o == &obey })
+		interrupts.mu.Unlock()
+		cancel()
+	})
 }
