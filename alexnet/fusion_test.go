@@ -4,18 +4,20 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"vkalexnet/engine"
 	"vkalexnet/layers"
 	"vkalexnet/loader"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
 )
 
-// fusionTOML has every fusion, and beside it what each has to leave alone: channels
-// that are no quads, a bias that is frozen, dropout without a ReLU, layers of odd sizes.
+// fusionTOML has every fusion, in conv1c that of Winograd's form on drivers that run on
+// CPUs, and beside it what each has to leave alone: channels that are no quads, a bias that is frozen, dropout without a ReLU, layers of odd sizes.
 const fusionTOML = `name = "fusion"
 [input]
 size = 31
@@ -46,6 +48,23 @@ kind = "maxpool"
 size = 3
 stride = 2
 ceil = true
+[[layers]]
+name = "conv1b"
+kind = "conv"
+out = 32
+kernel = 1
+[[layers]]
+name = "relu1b"
+kind = "relu"
+[[layers]]
+name = "conv1c"
+kind = "conv"
+out = 32
+kernel = 3
+pad = 1
+[[layers]]
+name = "relu1c"
+kind = "relu"
 [[layers]]
 name = "conv2"
 kind = "conv"
@@ -165,6 +184,9 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				require.NoError(t, err)
 				defer exec.Close()
 				exec.(*device).tuning, exec.(*device).recompute = &row, true
+				step := engine.NewRecording(dev.Info)
+				exec.(*device).recordTrain(step)
+				require.Equal(t, row.Winograd && opt.Precision == layers.FP32, strings.Contains(step.String(), "winograd_backward_weight"))
 				params, err := net.InitialParams(4)
 				require.NoError(t, err)
 				require.NoError(t, exec.SetParams(params))
