@@ -29,7 +29,8 @@ type Tuned struct {
 	Table   layers.Tuning `json:"table"` // what the fixed table says
 	Time    time.Duration `json:"time"`  // of the chosen tuning on the device
 	TableIs time.Duration `json:"table_time"`
-	// Candidates are the times of all that compute the right result, at a first look.
+	// Candidates are the times of all that compute the right result, at a first look; on
+	// software drivers without the safe one.
 	Candidates []TunedTime `json:"candidates"`
 	Rejected   []string    `json:"rejected,omitempty"` // tunings that do not compile there or compute something else
 }
