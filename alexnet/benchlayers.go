@@ -56,7 +56,7 @@ func layerTimes(calls []engine.CallTime) []LayerTime {
 		// What follows a product under the same label, such as the sum of its
 		// parts, belongs to it, and so do the steps into Winograd's form before it.
 		product := calls[i:]
-		if !strings.HasPrefix(c.Kernel, "winograd_") {
+		if !strings.HasPrefix(c.Kernel, "winograd") {
 			product = product[:1]
 		}
 		for _, c := range product {

@@ -1,8 +1,14 @@
-// c = Aᵀ m A, 2 × 2 pixels of the 4 × 4 sums m of a tile and output channel (+ bias), for y and dx; Gᵀ m G, the 3 × 3 taps of dw
-// variant winograd_forward: -DOP=FORWARD
-// variant winograd_backward_input: -DOP=BACKWARD_INPUT
-// variant winograd_backward_weight: -DOP=BACKWARD_WEIGHT
-// The way back from winograd.comp: a is m, as [tile, or input channel][4·a + b][channel].
+// c = Aᵀ m A, TILE × TILE pixels of the sums m of a tile and output channel (+ bias), for y and dx; Gᵀ m G, the TAPS × TAPS taps of dw
+// variant winograd23_forward: -DOP=FORWARD -DTILE=2 -DTAPS=3
+// variant winograd23_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=3
+// variant winograd23_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=3
+// variant winograd25_forward: -DOP=FORWARD -DTILE=2 -DTAPS=5
+// variant winograd25_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=5
+// variant winograd25_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=5
+// variant winograd43_forward: -DOP=FORWARD -DTILE=4 -DTAPS=3
+// variant winograd43_backward_input: -DOP=BACKWARD_INPUT -DTILE=4 -DTAPS=3
+// variant winograd43_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=4 -DTAPS=3
+// The way back from winograd.comp: a is m, as [tile, or input channel][a][b][channel].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -12,6 +18,12 @@ layout(local_size_x_id = 0) in;
 #define FORWARD 0
 #define BACKWARD_INPUT 1
 #define BACKWARD_WEIGHT 2
+#if OP == BACKWARD_WEIGHT
+#define TERMS TAPS
+#else
+#define TERMS TILE
+#endif
+#include "include/winograd.glsl"
 #include "include/storage.glsl"
 const uint FORMAT_C = FP32;
 layout(binding = 0) readonly buffer A { vec4 a[]; };
@@ -28,44 +40,40 @@ layout(push_constant) uniform Args {
 #define STORE_C4(at, v) c_4[(at) >> 2] = v
 #include "include/epilogue.glsl"
 
+void transform(inout vec4 v[POINTS]) {
+#if OP == BACKWARD_WEIGHT
+  scale(v);
+#endif
+  collect(v);
+}
+
 void main() {
   const uint i = thread_index();
   if (i >= count) return;
   const uint n = i / quads, quad = i % quads;
-  vec4 m[16];
-  [[unroll]] for (uint j = 0; j < 16; j++) m[j] = a[(16 * n + j) * quads + quad];
+  vec4 rows[TERMS][POINTS];
+  [[unroll]] for (uint s = 0; s < POINTS; s++) {
+    vec4 v[POINTS];
+    [[unroll]] for (uint r = 0; r < POINTS; r++) v[r] = a[(PLACES * n + POINTS * r + s) * quads + quad];
+    transform(v);
+    [[unroll]] for (uint r = 0; r < TERMS; r++) rows[r][s] = v[r];
+  }
 #if OP == BACKWARD_WEIGHT
-  vec4 w[9];
-  [[unroll]] for (uint s = 0; s < 4; s++) {
-    const vec4 even = 0.5 * (m[4 + s] + m[8 + s]), odd = 0.5 * (m[4 + s] - m[8 + s]);
-    m[s] += even;
-    m[4 + s] = odd;
-    m[8 + s] = even + m[12 + s];
+  [[unroll]] for (uint r = 0; r < TAPS; r++) {
+    transform(rows[r]);
+    [[unroll]] for (uint s = 0; s < TAPS; s++) put4(4 * ((TAPS * r + s) * count + i), rows[r][s]);
   }
-  [[unroll]] for (uint r = 0; r < 3; r++) {
-    const vec4 even = 0.5 * (m[4 * r + 1] + m[4 * r + 2]);
-    w[3 * r] = m[4 * r] + even;
-    w[3 * r + 1] = 0.5 * (m[4 * r + 1] - m[4 * r + 2]);
-    w[3 * r + 2] = even + m[4 * r + 3];
-  }
-  [[unroll]] for (uint tap = 0; tap < 9; tap++) put4(4 * (tap * count + i), w[tap]);
 #else
-  const uint place = n % (tiles_h * tiles_w), row = 2 * (place / tiles_w), column = 2 * (place % tiles_w);
+  const uint place = n % (tiles_h * tiles_w), row = TILE * (place / tiles_w), column = TILE * (place % tiles_w);
   const uint at = n / (tiles_h * tiles_w) * pitch + 4 * ((row * width + column) * quads + quad);
   vec4 before = vec4(0);
 #if OP == FORWARD
   if (with_bias != 0) before = bias[quad];
 #endif
-  [[unroll]] for (uint s = 0; s < 4; s++) {
-    const vec4 both = m[4 + s] + m[8 + s], apart = m[4 + s] - m[8 + s];
-    m[s] += both;
-    m[4 + s] = apart - m[12 + s];
-  }
-  [[unroll]] for (uint r = 0; r < 2; r++) {
-    if (row + r < height) {
-      const uint to = at + 4 * r * width * quads;
-      put4(to, before + m[4 * r] + m[4 * r + 1] + m[4 * r + 2]);
-      if (column + 1 < width) put4(to + 4 * quads, before + m[4 * r + 1] - m[4 * r + 2] - m[4 * r + 3]);
+  [[unroll]] for (uint r = 0; r < TILE; r++) {
+    transform(rows[r]);
+    [[unroll]] for (uint s = 0; s < TILE; s++) {
+      if (row + r < height && column + s < width) put4(at + 4 * (r * width + s) * quads, before + rows[r][s]);
     }
   }
 #endif
