@@ -199,7 +199,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 				candidates = append(candidates, t)
 			}
 		}
-		if direct := table[0]; direct.Winograd && p.shape.winogradForm(engine.NewRecording(*info)) != nil {
+		if direct := table[0]; direct.Winograd && p.shape.winogradForm(engine.NewRecording(*info), direct.Pairs) != nil {
 			direct.Name, direct.Winograd = direct.Name+"direct", false
 			candidates = append(candidates, direct)
 		}
@@ -218,7 +218,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
 	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
-	if f := p.shape.winogradForm(engine.NewRecording(*info)); f != nil {
+	if f := p.shape.winogradForm(engine.NewRecording(*info), false); f != nil {
 		for _, t := range (Product{p.shape.winogradProduct(f, int(p.shape.Batch))}).candidates(info, winogradTiles, Tuning{}) {
 			t.Name, t.Winograd = "winograd "+t.Name, true
 			candidates = append(candidates, t)

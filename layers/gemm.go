@@ -228,7 +228,7 @@ func recordAll(r *engine.Recording, c engine.Buffer, row, used uint32, products 
 // record appends one product.
 func (g gemmShape) record(r *engine.Recording, t Tuning) {
 	if t.Winograd {
-		if f := g.winogradForm(r); f != nil {
+		if f := g.winogradForm(r, t.Pairs); f != nil {
 			g.recordWinograd(r, f, t)
 			return
 		}
@@ -509,7 +509,7 @@ func (l *gemmLayer) slices(r *engine.Recording, op gemmOp, t Tuning) [][2]int {
 		most = min(most, int(r.Info().Limits.GroupCount)*t.TileM/m)
 	}
 	most = min(most, int(max(1, r.MaxFLOPs()/(2*macs))))
-	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.winogradForm(r) != nil) {
+	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.winogradForm(r, t.Pairs) != nil) {
 		// Every tile reads all pixels: few at a time stay in a CPU's cache.
 		most = min(most, ceilDiv(cachedPixels, int(g.OutHeight*g.OutWidth)))
 	}

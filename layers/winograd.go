@@ -18,18 +18,24 @@ import (
 // gradients e; that of the input a convolution again, by the taps in the opposite order.
 
 // winogradForm is F(tile×tile, taps×taps): tile is the extent of a tile of the result,
-// taps that of the kernel.
+// taps that of the kernel. With pairs its steps load 64 bits at a time (Tuning.Pairs).
 type winogradForm struct {
 	tile, taps                int
+	pairs                     bool
 	picture, weight, gradient engine.Kernel[winograd]
 	back                      [3]engine.Kernel[winogradBack]
 }
 
-var winogradForms = []*winogradForm{declareWinograd(2, 3), declareWinograd(2, 5), declareWinograd(4, 3)}
+var winogradForms = []*winogradForm{
+	declareWinograd(2, 3, false), declareWinograd(2, 3, true), declareWinograd(2, 5, false), declareWinograd(2, 5, true),
+}
 
-func declareWinograd(tile, taps int) *winogradForm {
+func declareWinograd(tile, taps int, pairs bool) *winogradForm {
 	stem := fmt.Sprintf("winograd%d%d_", tile, taps)
-	return &winogradForm{tile, taps, engine.Declare[winograd](stem + "picture"), engine.Declare[winograd](stem + "weight"),
+	if pairs {
+		stem += "pairs_"
+	}
+	return &winogradForm{tile, taps, pairs, engine.Declare[winograd](stem + "picture"), engine.Declare[winograd](stem + "weight"),
 		engine.Declare[winograd](stem + "gradient"), declareGemm[winogradBack](stem)}
 }
 
@@ -60,7 +66,7 @@ type winogradBack struct {
 // winogradForm is the Winograd form of the product that the device may bind and
 // that is worth its steps, or nil: with few channels these cost more than what they save,
 // and so they do for a handful of tiles, because the weight's step is the same for any batch.
-func (g *gemmShape) winogradForm(r *engine.Recording) *winogradForm {
+func (g *gemmShape) winogradForm(r *engine.Recording, pairs bool) *winogradForm {
 	in, out := int(g.Channels/g.Groups), int(g.OutChannels/g.Groups)
 	inQuads, outQuads := g.quads()
 	if g.KernelH != g.KernelW || g.Stride != 1 || !inQuads || !outQuads || in < 32 || out < 32 || g.FormatA|g.FormatB|g.FormatC != uint32(FP32) {
@@ -68,7 +74,7 @@ func (g *gemmShape) winogradForm(r *engine.Recording) *winogradForm {
 	}
 	for _, f := range winogradForms {
 		tilesH, tilesW := g.tiles(f)
-		if f.taps == int(g.KernelH) && int(g.Batch)*tilesH*tilesW >= 64 && f.places()*int(g.Groups) <= int(r.Info().Limits.GroupCount) &&
+		if f.taps == int(g.KernelH) && f.pairs == pairs && int(g.Batch)*tilesH*tilesW >= 64 && f.places()*int(g.Groups) <= int(r.Info().Limits.GroupCount) &&
 			f.places()*max(tilesH*tilesW*int(max(g.Channels, g.OutChannels)), in*int(g.OutChannels)) <= r.MaxWords() {
 			return f
 		}

@@ -15,6 +15,7 @@
 #ifdef PAIRS
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #endif
+#include "include/pairs.glsl"
 #include "include/gemm.glsl"
 
 layout(local_size_x = LANES) in;
@@ -39,15 +40,13 @@ layout(push_constant) uniform Args {
 const uint SLOTS = (ROWS + LANES - 1) / LANES; // vectors of a that a lane keeps
 
 #ifdef PAIRS
-// Two 64-bit loads are fewer than four of 32 bits.
-layout(binding = 0) readonly buffer A_Pairs { u64vec2 a_pairs[]; };
-layout(binding = 1) readonly buffer B_Pairs { u64vec2 b_pairs[]; };
-layout(binding = 2) buffer C_Pairs { u64vec2 c_pairs[]; };
-vec4 quad(u64vec2 v) { return vec4(uintBitsToFloat(unpack32(v.x)), uintBitsToFloat(unpack32(v.y))); }
-vec4 quad_a(uint at) { return quad(a_pairs[at >> 2]); }
-vec4 quad_b(uint at) { return quad(b_pairs[at >> 2]); }
-vec4 quad_c(uint at) { return quad(c_pairs[at >> 2]); }
-void store_quad(uint at, vec4 v) { c_pairs[at >> 2] = u64vec2(pack64(floatBitsToUint(v.xy)), pack64(floatBitsToUint(v.zw))); }
+layout(binding = 0) readonly buffer A_Pairs { PACKED a_pairs[]; };
+layout(binding = 1) readonly buffer B_Pairs { PACKED b_pairs[]; };
+layout(binding = 2) buffer C_Pairs { PACKED c_pairs[]; };
+vec4 quad_a(uint at) { return floats(a_pairs[at >> 2]); }
+vec4 quad_b(uint at) { return floats(b_pairs[at >> 2]); }
+vec4 quad_c(uint at) { return floats(c_pairs[at >> 2]); }
+void store_quad(uint at, vec4 v) { c_pairs[at >> 2] = packed(v); }
 #define LOAD_C4 quad_c
 #define STORE_C4 store_quad
 #else

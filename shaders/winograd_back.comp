@@ -2,16 +2,22 @@
 // variant winograd23_forward: -DOP=FORWARD -DTILE=2 -DTAPS=3
 // variant winograd23_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=3
 // variant winograd23_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=3
+// variant winograd23_pairs_forward: -DOP=FORWARD -DTILE=2 -DTAPS=3 -DPAIRS
+// variant winograd23_pairs_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=3 -DPAIRS
+// variant winograd23_pairs_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=3 -DPAIRS
 // variant winograd25_forward: -DOP=FORWARD -DTILE=2 -DTAPS=5
 // variant winograd25_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=5
 // variant winograd25_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=5
-// variant winograd43_forward: -DOP=FORWARD -DTILE=4 -DTAPS=3
-// variant winograd43_backward_input: -DOP=BACKWARD_INPUT -DTILE=4 -DTAPS=3
-// variant winograd43_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=4 -DTAPS=3
+// variant winograd25_pairs_forward: -DOP=FORWARD -DTILE=2 -DTAPS=5 -DPAIRS
+// variant winograd25_pairs_backward_input: -DOP=BACKWARD_INPUT -DTILE=2 -DTAPS=5 -DPAIRS
+// variant winograd25_pairs_backward_weight: -DOP=BACKWARD_WEIGHT -DTILE=2 -DTAPS=5 -DPAIRS
 // The way back from winograd.comp: a is m, as [tile, or input channel][a][b][channel].
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef PAIRS
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#endif
 
 layout(local_size_x_id = 0) in;
 #include "include/index.glsl"
@@ -24,20 +30,21 @@ layout(local_size_x_id = 0) in;
 #define TERMS TILE
 #endif
 #include "include/winograd.glsl"
+#include "include/pairs.glsl"
 #include "include/storage.glsl"
 const uint FORMAT_C = FP32;
-layout(binding = 0) readonly buffer A { vec4 a[]; };
+layout(binding = 0) readonly buffer A { PACKED a[]; };
 layout(binding = 1) buffer C { float c[]; };
-layout(binding = 1) buffer C_4 { vec4 c_4[]; };
-layout(binding = 2) readonly buffer Bias { vec4 bias[]; };
+layout(binding = 1) buffer C_4 { PACKED c_4[]; };
+layout(binding = 2) readonly buffer Bias { PACKED bias[]; };
 // An invocation has a quad of channels; quads is how many there are, pitch the elements of an example of c.
 layout(push_constant) uniform Args {
   uint count, quads, pitch, height, width, tiles_h, tiles_w;
   uint accumulate, with_bias, relu;
   float mask_factor, momentum, decay, rate_factor;
 };
-#define LOAD_C4(at) c_4[(at) >> 2]
-#define STORE_C4(at, v) c_4[(at) >> 2] = v
+#define LOAD_C4(at) floats(c_4[(at) >> 2])
+#define STORE_C4(at, v) c_4[(at) >> 2] = packed(v)
 #include "include/epilogue.glsl"
 
 void transform(inout vec4 v[POINTS]) {
@@ -54,7 +61,7 @@ void main() {
   vec4 rows[TERMS][POINTS];
   [[unroll]] for (uint s = 0; s < POINTS; s++) {
     vec4 v[POINTS];
-    [[unroll]] for (uint r = 0; r < POINTS; r++) v[r] = a[(PLACES * n + POINTS * r + s) * quads + quad];
+    [[unroll]] for (uint r = 0; r < POINTS; r++) v[r] = floats(a[(PLACES * n + POINTS * r + s) * quads + quad]);
     transform(v);
     [[unroll]] for (uint r = 0; r < TERMS; r++) rows[r][s] = v[r];
   }
@@ -68,7 +75,7 @@ void main() {
   const uint at = n / (tiles_h * tiles_w) * pitch + 4 * ((row * width + column) * quads + quad);
   vec4 before = vec4(0);
 #if OP == FORWARD
-  if (with_bias != 0) before = bias[quad];
+  if (with_bias != 0) before = floats(bias[quad]);
 #endif
   [[unroll]] for (uint r = 0; r < TILE; r++) {
     transform(rows[r]);
