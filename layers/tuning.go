@@ -13,7 +13,8 @@ type Tuning struct {
 	// one that broadcasts between 8 lanes, or exchanges between 4; 0 selects the one
 	// with shared memory.
 	Lanes int `json:"lanes,omitempty"`
-	// Pairs is the kernel with lanes that loads 64 bits at a time.
+	// Pairs is the kernel with lanes that loads 64 bits at a time, and so do the steps
+	// into Winograd's form and out of it.
 	Pairs bool `json:"pairs,omitempty"`
 	// TileM × TileN is what a workgroup computes, TileK how deep it goes at a
 	// time, EachM × EachN what one invocation keeps in registers.
@@ -40,7 +41,7 @@ type Tuning struct {
 	// its workgroup has TileN / 4 invocations along the weight's outputs, which follow
 	// each other in memory, and TileK / 4 along its inputs.
 	Vector bool `json:"vector,omitempty"`
-	// Winograd computes convolutions by 3 × 3 in Winograd's form, where that pays.
+	// Winograd computes convolutions by 3 × 3 and 5 × 5 in Winograd's form, where that pays.
 	Winograd bool `json:"winograd,omitempty"`
 	// Fill is how many workgroups the device should have at once: where there are
 	// fewer tiles, the sum over k is split.

@@ -43,9 +43,15 @@ func declareWinograd(tile, taps int, pairs bool) *winogradForm {
 func (f *winogradForm) points() int { return f.tile + f.taps - 1 }
 func (f *winogradForm) places() int { return f.points() * f.points() }
 
-// winogradWords is how much of a batch is computed at once: what lies between the steps
-// is to be read again before it has left a GPU's second-level cache.
-const winogradWords = 1 << 23
+// winogradWords is how much of a batch is computed at once: what lies between the steps is
+// to be read again before it has left a GPU's second-level cache, or a processor's share
+// of the third.
+func winogradWords(info *engine.Info) int {
+	if info.Type == engine.Software {
+		return 1 << 21
+	}
+	return 1 << 23
+}
 
 type winograd struct {
 	X, Y                                                engine.Buffer
@@ -144,7 +150,7 @@ func (g *gemmShape) intoWinograd(r *engine.Recording, f *winogradForm, step engi
 // winogradSlices cuts the batch so that what lies between the steps stays in a cache.
 func (g *gemmShape) winogradSlices(r *engine.Recording, f *winogradForm, t Tuning) [][2]int {
 	one := g.winogradProduct(f, 1)
-	most := min(winogradWords, r.MaxWords()) / int(max(one.XPitch, one.YPitch))
+	most := min(winogradWords(r.Info()), r.MaxWords()) / int(max(one.XPitch, one.YPitch))
 	if g.op == opBackwardWeight && t.Lanes > 0 {
 		most = min(most, ceilDiv(cachedPixels, int(one.Height*one.Width)))
 	}

@@ -336,9 +336,10 @@ func (k *kernelStats) spills() (found []string, told bool) {
 }
 
 // tunedKernels begins the names of the kernels that only some rows of the tuning
-// table use, matrixKernels and matrixBF16Kernels those that the tuner tries where a
-// device has matrices of fp16 and bf16.
-const tunedKernels = "gemm_"
+// table use, pairsKernels is in those that only CPU drivers' rows use, matrixKernels and
+// matrixBF16Kernels begin those that the tuner tries where a device has matrices of
+// fp16 and bf16.
+const tunedKernels, pairsKernels = "gemm_", "_pairs_"
 
 // vectorKernels begins the names of those that linear layers use in small batches.
 const vectorKernels = "gemm_vector_"
@@ -364,7 +365,7 @@ func (s *shaderStats) check(all bool) error {
 		switch {
 		case s.tried(name):
 			return fmt.Errorf("kernel %s is no candidate for any product of %s, though %s has matrices", name, strings.Join(s.Candidates, ", "), s.Device)
-		case all && !strings.HasPrefix(name, tunedKernels):
+		case all && !strings.HasPrefix(name, tunedKernels) && !strings.Contains(name, pairsKernels):
 			return fmt.Errorf("kernel %s is in no step of %s: a network or a recording that uses it has to be added", name, strings.Join(s.Models, ", "))
 		}
 	}

@@ -2,7 +2,7 @@
 // by way of their values at as many points as the product has coefficients (Toom and
 // Cook), which are
 //   0, ±1, ∞        for F(2, 3)
-//   0, ±√½, ±√2, ∞  for F(2, 5) and F(4, 3)
+//   0, ±√½, ±√2, ∞  for F(2, 5)
 // with the last coefficient as the value at ∞. With ±1 and ±2 instead of the roots
 // results are twice as far off (docs/kernels.md). TERMS is how many coefficients a module's
 // polynomials have: TAPS those of the weight, TILE the others.
@@ -23,27 +23,27 @@ void scale(inout vec4 v[POINTS]) {
 // evaluate turns TERMS coefficients into the values at the points.
 void evaluate(inout vec4 v[POINTS]) {
   const vec4 last = v[TERMS - 1];
-#if POINTS == 4
 #if TERMS == 2
   const vec4 even = v[0], odd = v[1];
-#else
-  const vec4 even = v[0] + v[2], odd = v[1];
-#endif
-#else
-#if TERMS == 2
-  const vec4 even = v[0], far_even = v[0], odd = NEAR * v[1], far_odd = FAR * v[1];
 #elif TERMS == 3
-  const vec4 even = v[0] + 0.5 * v[2], far_even = v[0] + 2.0 * v[2], odd = NEAR * v[1], far_odd = FAR * v[1];
-#elif TERMS == 4
-  const vec4 even = v[0] + 0.5 * v[2], far_even = v[0] + 2.0 * v[2], odd = NEAR * (v[1] + 0.5 * v[3]), far_odd = FAR * (v[1] + 2.0 * v[3]);
+  const vec4 even = v[0] + v[2], odd = v[1];
 #else
-  const vec4 even = v[0] + 0.5 * v[2] + 0.25 * v[4], far_even = v[0] + 2.0 * v[2] + 4.0 * v[4], odd = NEAR * (v[1] + 0.5 * v[3]), far_odd = FAR * (v[1] + 2.0 * v[3]);
+  const vec4 even = v[0] + 0.5 * v[2] + 0.25 * v[4], odd = v[1] + 0.5 * v[3];
 #endif
-  v[3] = far_even + far_odd;
-  v[4] = far_even - far_odd;
-#endif
+#if POINTS == 4
   v[1] = even + odd;
   v[2] = even - odd;
+#else
+#if TERMS == 2
+  const vec4 far_even = even, far_odd = odd;
+#else
+  const vec4 far_even = v[0] + 2.0 * v[2] + 4.0 * v[4], far_odd = v[1] + 2.0 * v[3];
+#endif
+  v[1] = even + NEAR * odd;
+  v[2] = even - NEAR * odd;
+  v[3] = far_even + FAR * far_odd;
+  v[4] = far_even - FAR * far_odd;
+#endif
   v[POINTS - 1] = last;
 }
 
