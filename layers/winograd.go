@@ -43,15 +43,9 @@ func declareWinograd(tile, taps int, pairs bool) *winogradForm {
 func (f *winogradForm) points() int { return f.tile + f.taps - 1 }
 func (f *winogradForm) places() int { return f.points() * f.points() }
 
-// winogradWords is how much of a batch is computed at once: what lies between the steps is
-// to be read again before it has left a GPU's second-level cache, or a processor's share
-// of the third.
-func winogradWords(info *engine.Info) int {
-	if info.Type == engine.Software {
-		return 1 << 21
-	}
-	return 1 << 23
-}
+// winogradWords is how much of a batch is computed at once: what lies between the steps
+// is to be read again before it has left a GPU's second-level cache.
+const winogradWords = 1 << 23
 
 type winograd struct {
 	X, Y                                                engine.Buffer
@@ -80,6 +74,9 @@ func (g *gemmShape) winogradForm(r *engine.Recording, pairs bool) *winogradForm 
 	}
 	for _, f := range winogradForms {
 		tilesH, tilesW := g.tiles(f)
+		if pairs && f.taps == 5 && g.op == opForward && in < 64 {
+			continue // measured on lavapipe with 48: the direct product is faster
+		}
 		if f.taps == int(g.KernelH) && f.pairs == pairs && int(g.Batch)*tilesH*tilesW >= 64 && f.places()*int(g.Groups) <= int(r.Info().Limits.GroupCount) &&
 			f.places()*max(tilesH*tilesW*int(max(g.Channels, g.OutChannels)), in*int(g.OutChannels)) <= r.MaxWords() {
 			return f
@@ -150,7 +147,7 @@ func (g *gemmShape) intoWinograd(r *engine.Recording, f *winogradForm, step engi
 // winogradSlices cuts the batch so that what lies between the steps stays in a cache.
 func (g *gemmShape) winogradSlices(r *engine.Recording, f *winogradForm, t Tuning) [][2]int {
 	one := g.winogradProduct(f, 1)
-	most := min(winogradWords(r.Info()), r.MaxWords()) / int(max(one.XPitch, one.YPitch))
+	most := min(winogradWords, r.MaxWords()) / int(max(one.XPitch, one.YPitch))
 	if g.op == opBackwardWeight && t.Lanes > 0 {
 		most = min(most, ceilDiv(cachedPixels, int(one.Height*one.Width)))
 	}
