@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -206,6 +207,12 @@ func (r *trainRun) openData() error {
 		o.Net = o.Net.WithClasses(classes)
 	}
 	r.flags.classes = classes
+	if n := len(train.Classes()); n > o.Net.NumClasses() {
+		if o.Resume != nil {
+			return fmt.Errorf("%s: the training pictures have %d classes, the checkpoint's network tells %d apart: resume with the data of before", o.Data, n, o.Net.NumClasses())
+		}
+		return usagef("--num-classes %d: the training pictures have %d classes", classes, n)
+	}
 	warn(r.cmd, "data: %s: %d pictures to train on, %d to validate on, %d classes", o.Data, train.Len(), val.Len(), classes)
 	sayDecoder(r.cmd, train)
 	if o.Resume == nil {
