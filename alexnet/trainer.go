@@ -421,7 +421,7 @@ func (t *Trainer) step() error {
 		t.state.Forwards++
 	}
 	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return fmt.Errorf("step %d: the loss is %g at learning rate %g: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", number, sum, lr, t.howToGoOn())
+		return t.diverged(number, fmt.Sprintf("the loss is %g at learning rate %g", sum, lr))
 	}
 	t.state.Scale.after(overflow)
 	t.state.Step = number
@@ -469,7 +469,7 @@ func (t *Trainer) read() (batches []*loader.Batch, images int, weight float64, e
 		batches = append(batches, b)
 	}
 	if images == 0 {
-		return nil, 0, 0, fmt.Errorf("step %d: none of its pictures has a label", t.state.Step+1)
+		return nil, 0, 0, fmt.Errorf("step %d: none of its pictures has a label; %s", t.state.Step+1, t.howToGoOn())
 	}
 	if t.opt.ClassWeights == nil {
 		weight = float64(images)
@@ -609,7 +609,14 @@ func (t *Trainer) logEpoch(loss float64, eval *EvalResult) error {
 	return nil
 }
 
-// checkpoint writes all that is needed to go on from here.
+// diverged is the error of numbers that training does not come back from.
+func (t *Trainer) diverged(step int64, what string) error {
+	return fmt.Errorf("step %d: %s: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", step, what, t.howToGoOn())
+}
+
+// checkpoint writes all that is needed to go on from here. Parameters that are no
+// numbers do not replace those of an earlier checkpoint: nothing could go on from
+// them.
 func (t *Trainer) checkpoint(name string, state TrainState) error {
 	params, err := t.opt.Exec.Params()
 	if err != nil {
@@ -618,6 +625,11 @@ func (t *Trainer) checkpoint(name string, state TrainState) error {
 	momentum, err := t.opt.Exec.Momentum()
 	if err != nil {
 		return fmt.Errorf("after step %d: %w; %s", state.Step, err, t.howToGoOn())
+	}
+	for _, tensor := range slices.Concat(params, momentum) {
+		if !finite(tensor.Data) {
+			return t.diverged(state.Step, tensor.Name+" holds values that are no numbers")
+		}
 	}
 	path := t.path(name)
 	if err := WriteCheckpoint(path, &Checkpoint{Network: t.net, Params: params, Momentum: momentum, State: state}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -360,6 +361,30 @@ func TestALossThatIsNoNumberEndsTheRun(t *testing.T) {
 	c, err := ReadCheckpoint(opt.OutputDir)
 	require.NoError(t, err)
 	require.EqualValues(t, 5, c.State.Step)
+}
+
+// The loss of a step is that before its update: parameters can be lost while it is
+// still a number.
+func TestParametersThatAreNoNumbersReplaceNoCheckpoint(t *testing.T) {
+	opt := tinyRun(t, func(o *Options) { o.CheckpointSteps, o.Val = 2, nil })
+	steps := 0
+	exec := opt.Exec.(*hooked)
+	exec.train = func(TrainStep, *BatchResult) error {
+		if steps++; steps < 8 {
+			return nil
+		}
+		params, err := exec.Params()
+		params[0].Data[1] = float32(math.Inf(1))
+		return errors.Join(err, exec.SetParams(params))
+	}
+	trainer, err := NewTrainer(opt)
+	require.NoError(t, err)
+	_, err = trainer.Run(t.Context())
+	require.ErrorContains(t, err, "step 8: conv1.weight holds values that are no numbers: training has diverged; lower --lr")
+	require.ErrorContains(t, err, "the checkpoint of step 6 is kept")
+	c, err := ReadCheckpoint(opt.OutputDir)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, c.State.Step)
 }
 
 func TestMetricsAndFilesOfARun(t *testing.T) {
