@@ -93,8 +93,8 @@ func NewDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions) (Ex
 }
 
 func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, timing bool) (*device, error) {
-	if batch < 1 {
-		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
+	if err := CheckBatchSize(batch); err != nil {
+		return nil, err
 	}
 	if err := opt.check(net); err != nil {
 		return nil, err

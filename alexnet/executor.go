@@ -119,6 +119,20 @@ type ExecOptions struct {
 	Choices layers.Choices
 }
 
+// MaxBatch is the largest batch of an executor. Plans and recordings take time and
+// memory in proportion to it; larger steps are made of several batches
+// (Solver.GradAccumSteps).
+const MaxBatch = 1 << 16
+
+// CheckBatchSize says whether an executor can be made for batches of that many
+// pictures.
+func CheckBatchSize(batch int) error {
+	if batch < 1 || batch > MaxBatch {
+		return fmt.Errorf("a batch of %d pictures: it must have from 1 to %d", batch, MaxBatch)
+	}
+	return nil
+}
+
 // check says which options are impossible.
 func (o ExecOptions) check(net *Network) error {
 	if err := o.SGD.Check(); err != nil {

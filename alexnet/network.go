@@ -89,10 +89,13 @@ func (s Solver) Schedule(stepsPerEpoch int) (optim.Schedule, error) {
 
 // Check says whether the numbers can be meant.
 func (s Solver) Check() error {
+	if err := CheckBatchSize(s.Batch); err != nil {
+		return &placed{table: "solver", key: "batch", err: err}
+	}
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"batch", s.Batch}, {"epochs", s.Epochs}, {"grad_accum_steps", s.GradAccumSteps}} {
+	}{{"epochs", s.Epochs}, {"grad_accum_steps", s.GradAccumSteps}} {
 		if n.value < 1 {
 			return &placed{table: "solver", key: n.name, err: fmt.Errorf("%s %d: it must be at least 1", n.name, n.value)}
 		}
