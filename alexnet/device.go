@@ -89,7 +89,11 @@ func layoutInput(batch, stored int) inputLayout {
 // pictures. What it needs is planned first: where the device has too little
 // memory the error wraps engine.ErrOutOfMemory and says which batch would fit.
 func NewDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions) (Executor, error) {
-	return newDevice(dev, net, batch, opt, false)
+	d, err := newDevice(dev, net, batch, opt, false)
+	if err != nil {
+		return nil, err // and not a *device that is nil
+	}
+	return d, nil
 }
 
 func newDevice(dev *engine.Device, net *Network, batch int, opt ExecOptions, timing bool) (*device, error) {

@@ -238,6 +238,14 @@ func TestMeanPicture(t *testing.T) {
 	}
 }
 
+// Callers close what is not nil.
+func TestADeviceThatCannotBeMadeIsNil(t *testing.T) {
+	net := parse(t, tinyTOML)
+	exec, err := NewDevice(openDevice(t, usableDevices(t)[0]), net, 0, ExecOptions{Inference: true})
+	require.ErrorContains(t, err, "a batch of 0 pictures")
+	require.True(t, exec == nil) // require.Nil takes a nil in an interface for nil
+}
+
 func TestLargestBatch(t *testing.T) {
 	for most := range 20 {
 		for limit := range 22 {
