@@ -163,6 +163,9 @@ func (n *deviceNet) first() []*engine.Recording {
 	if !n.opt.Inference {
 		r := engine.NewRecording(n.info)
 		n.recordTrain(r)
+		if len(n.grads) > 0 {
+			n.recordUpdates(r)
+		}
 		return []*engine.Recording{r}
 	}
 	var all []*engine.Recording
@@ -243,6 +246,9 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	take(&n.loss, "loss", batch, engine.HostReads)
 	take(&n.rank, "rank", batch, engine.HostReads)
 	take(&n.logits, "logits", batch*plans[len(plans)-1].Out.Pitch(), engine.HostReads)
+	if err == nil && opt.KeepGrads && !opt.Inference {
+		err = n.keepGrads()
+	}
 	return n, err
 }
 
@@ -438,6 +444,18 @@ func (n *deviceNet) recordBackward(r *engine.Recording, a *activations, i int, d
 		spec.Layer.Backward(r, &s)
 	}
 	return s.DX
+}
+
+// recordUpdates records the end of a step whose gradients are kept: SGD for all
+// parameters.
+func (n *deviceNet) recordUpdates(r *engine.Recording) {
+	all := make([]int, len(n.specs))
+	for i := range all {
+		all[i] = i
+	}
+	n.recordNoOverflow(r)
+	n.recordUpdate(r, all, n.grads)
+	n.recordOverflow(r)
 }
 
 // recordUpdate records SGD for some of the parameters.
@@ -671,6 +689,10 @@ func (d *device) prepareTrain(step TrainStep) error {
 			d.train = nil
 		}
 		if err := d.keepGrads(); err != nil {
+			for _, g := range d.grads { // all of them or none
+				d.dev.Free(g)
+			}
+			d.grads = nil
 			return err
 		}
 	}
@@ -686,15 +708,7 @@ func (d *device) prepareTrain(step TrainStep) error {
 		}); err != nil {
 			return err
 		}
-		if d.update, err = d.compile(func(r *engine.Recording) {
-			all := make([]int, len(d.specs))
-			for i := range all {
-				all[i] = i
-			}
-			d.recordNoOverflow(r)
-			d.recordUpdate(r, all, d.grads)
-			d.recordOverflow(r)
-		}); err != nil {
+		if d.update, err = d.compile(d.recordUpdates); err != nil {
 			return err
 		}
 	}
@@ -841,18 +855,24 @@ func (d *device) write(to, half []engine.Buffer, tensors []weights.Tensor) error
 
 // MemoryPlan is what an executor takes on a device, in bytes.
 type MemoryPlan struct {
-	Batch                                          int
-	Weights, Momentum, Input, Inference, Temporary uint64
+	Batch int
+	// Weights are the parameters, with their copies in 16 bits where there are
+	// any; Input the pictures and results, on both sides.
+	Weights, Momentum, Input uint64
+	// Gradients are those that outlive a batch (see [ExecOptions].KeepGrads).
+	Gradients uint64
+	// Temporary holds activations and gradients of a training step, Inference the
+	// activations of an evaluation.
+	Temporary, Inference uint64
 }
 
 // Total is the sum, in bytes.
 func (m MemoryPlan) Total() uint64 {
-	return m.Weights + m.Momentum + m.Input + m.Inference + m.Temporary
+	return m.Weights + m.Momentum + m.Input + m.Gradients + m.Inference + m.Temporary
 }
 
 // PlanMemory says what an executor of the network would take on a device,
-// without taking any: Temporary for activations and gradients of a training
-// step, Inference for those of an evaluation.
+// without taking any.
 func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (MemoryPlan, error) {
 	m := MemoryPlan{Batch: batch}
 	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
@@ -867,7 +887,7 @@ func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (Mem
 		}
 		return total
 	}
-	m.Weights, m.Momentum = sum(n.params...)+sum(n.half...), sum(n.momentum...)
+	m.Weights, m.Momentum, m.Gradients = sum(n.params...)+sum(n.half...), sum(n.momentum...), sum(n.grads...)
 	m.Input = sum(n.hostInput[0], n.hostInput[1], n.devInput, n.mean, n.classWeights, n.loss, n.rank, n.logits, n.overflow, n.hostOverflow)
 	for _, size := range n.sizes() {
 		r := engine.NewRecording(info)
@@ -913,19 +933,22 @@ func (m MemoryPlan) fits(dev *engine.Device, net *Network, opt ExecOptions) erro
 	if m.Total() <= room {
 		return nil
 	}
-	largest := LargestBatch(m.Batch, func(n int) bool {
-		p, err := PlanMemory(dev.Info, net, n, opt)
-		return err == nil && p.Total() <= room
-	})
+	largest := func(opt ExecOptions) int {
+		return LargestBatch(m.Batch, func(n int) bool {
+			p, err := PlanMemory(dev.Info, net, n, opt)
+			return err == nil && p.Total() <= room
+		})
+	}
 	cure := "no batch fits: choose a smaller network or another device"
-	if largest > 0 {
-		cure = fmt.Sprintf("the largest batch that fits is %d", largest)
-		if !opt.Inference {
-			steps := (m.Batch + largest - 1) / largest
+	if n := largest(opt); n > 0 {
+		cure = fmt.Sprintf("the largest batch that fits is %d", n)
+		opt.KeepGrads = true
+		if n = largest(opt); n > 0 && !opt.Inference {
+			steps := (m.Batch + n - 1) / n
 			cure += fmt.Sprintf(": --batch-size %d --grad-accum-steps %d gives a step of the same size", (m.Batch+steps-1)/steps, steps)
 		}
 	}
-	return fmt.Errorf("%w for a batch of %d: %s are needed (weights %s, momentum %s, activations and gradients %s, evaluation %s, input %s) and %s are free on %s; %s",
-		engine.ErrOutOfMemory, m.Batch, engine.Bytes(m.Total()), engine.Bytes(m.Weights), engine.Bytes(m.Momentum), engine.Bytes(m.Temporary),
+	return fmt.Errorf("%w for a batch of %d: %s are needed (weights %s, momentum %s, kept gradients %s, activations and gradients %s, evaluation %s, input %s) and %s are free on %s; %s",
+		engine.ErrOutOfMemory, m.Batch, engine.Bytes(m.Total()), engine.Bytes(m.Weights), engine.Bytes(m.Momentum), engine.Bytes(m.Gradients), engine.Bytes(m.Temporary),
 		engine.Bytes(m.Inference), engine.Bytes(m.Input), engine.Bytes(room), dev.Name, cure)
 }

@@ -158,7 +158,45 @@ func TestShortBatches(t *testing.T) {
 	require.ErrorContains(t, err, "in inference only")
 }
 
-// TestMemoryPlanGrowsWithTheBatch checks the plan against what is taken.
+// TestMemoryPlanIsWhatIsTaken compares the plan with what an executor holds once it
+// has trained and evaluated.
+func TestMemoryPlanIsWhatIsTaken(t *testing.T) {
+	info, err := engine.Select(usableDevices(t), "auto")
+	require.NoError(t, err)
+	dev := openDevice(t, info)
+	net := parse(t, tinyTOML)
+	batch := tinyBatch(t, net, 3)
+	taken := func(opt ExecOptions) (plan, held uint64) {
+		opt.SGD = net.Solver.SGD()
+		m, err := PlanMemory(info, net, 3, opt)
+		require.NoError(t, err)
+		before := dev.Allocated()
+		exec, err := NewDevice(dev, net, 3, opt)
+		require.NoError(t, err)
+		defer exec.Close()
+		_, err = exec.Eval(batch)
+		require.NoError(t, err)
+		if !opt.Inference {
+			_, err = exec.Train(batch, TrainStep{LR: 0.01, GradScale: 1, Update: !opt.KeepGrads})
+			require.NoError(t, err)
+		}
+		return m.Total(), dev.Allocated() - before
+	}
+	taken(ExecOptions{}) // and the device's own staging buffer
+	for name, opt := range map[string]ExecOptions{
+		"inference": {Inference: true}, "short batches": {Inference: true, ShortBatches: true},
+		"training": {}, "steps of several batches": {KeepGrads: true}, "fp16": {Precision: layers.FP16},
+		"class weights": {ClassWeights: []float32{1, 2, 3}},
+	} {
+		plan, held := taken(opt)
+		if opt.ShortBatches {
+			require.LessOrEqual(t, held, plan, name) // programs are compiled as batches come
+			continue
+		}
+		require.Equal(t, plan, held, name)
+	}
+}
+
 func TestMemoryPlanGrowsWithTheBatch(t *testing.T) {
 	net, err := Load("alexnet-small")
 	require.NoError(t, err)

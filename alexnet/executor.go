@@ -106,6 +106,10 @@ type ExecOptions struct {
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// KeepGrads says that steps will be made of several batches
+	// ([TrainStep].Accumulate): the memory for gradients that outlive a batch is
+	// planned and taken with the rest. Without it the first such step takes it.
+	KeepGrads bool
 	// ShortBatches gives Eval, and looks inside, programs of their own for batches of
 	// 1, 2, 4, … pictures on a device, on the same parameters; otherwise a short
 	// batch takes the time of a full one. The last bits of a picture's scores then

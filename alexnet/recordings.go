@@ -11,6 +11,7 @@ import (
 // as the row of the tuning table says. Nothing is taken on a device: the
 // recordings can be compiled (engine.Device.Statistics) but not run.
 func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row layers.Tuning) ([]*engine.Recording, error) {
+	opt.KeepGrads = false // both ways are recorded
 	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
 		return engine.PlannedBuffer(name, words), nil
 	})
@@ -34,15 +35,7 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 	if err := n.keepGrads(); err != nil {
 		return nil, err
 	}
-	record(n.recordTrain, func(r *engine.Recording) {
-		every := make([]int, len(n.specs))
-		for i := range every {
-			every[i] = i
-		}
-		n.recordNoOverflow(r)
-		n.recordUpdate(r, every, n.grads)
-		n.recordOverflow(r)
-	})
+	record(n.recordTrain, n.recordUpdates)
 	return all, nil
 }
 

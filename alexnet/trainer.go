@@ -79,7 +79,8 @@ type Options struct {
 
 // ExecOptions are those that the run's executor must be made with.
 func (o Options) ExecOptions() ExecOptions {
-	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, ClassWeights: o.ClassWeights, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices}
+	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, ClassWeights: o.ClassWeights, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices,
+		KeepGrads: o.Net.Solver.GradAccumSteps > 1}
 }
 
 // Restore sets the options to what they were when the checkpoint was written:

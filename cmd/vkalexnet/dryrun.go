@@ -34,7 +34,7 @@ func (r *trainRun) dryRun() error {
 			name  string
 			bytes uint64
 		}{{"weights", plan.Weights}, {"momentum", plan.Momentum}, {"input and results", plan.Input}, {"evaluation", plan.Inference},
-			{"activations and gradients", plan.Temporary}, {"total", plan.Total()}, {"free on the device", r.free}} {
+			{"activations and gradients", plan.Temporary}, {"kept gradients", plan.Gradients}, {"total", plan.Total()}, {"free on the device", r.free}} {
 			fmt.Fprintf(out, "  %-26s%10.1f\n", part.name, float64(part.bytes)/(1<<20))
 		}
 		largest := alexnet.LargestBatch(alexnet.MaxBatch, func(n int) bool {
