@@ -430,3 +430,18 @@ func TestYCbCrRowsAreLibjpegs(t *testing.T) {
 		}
 	})
 }
+
+// A picture that has its stored size already stays what it is: serve explains the
+// stored ones.
+func TestStoredPicturesStayWhatTheyAre(t *testing.T) {
+	const side = 37
+	pixels := make([]byte, 3*side*side)
+	for i := range pixels {
+		pixels[i] = byte(i * 7919 >> 3)
+	}
+	for _, mode := range resizeModes {
+		again := make([]byte, len(pixels))
+		require.NoError(t, Store(again, Picture(pixels, side, side), side, mode))
+		require.Equal(t, pixels, again, mode)
+	}
+}
