@@ -88,7 +88,9 @@ func TestStagingChangesNothing(t *testing.T) {
 		}
 		return losses
 	}
-	want := run(func(*device, int) {})
+	want := run(func(d *device, _ int) {
+		require.ErrorContains(t, d.Stage(&loader.Batch{N: 5, Stored: all[0].Stored}), "does not fit: this executor was made for 1 to 4")
+	})
 	require.Equal(t, want, run(func(d *device, i int) { require.NoError(t, d.Stage(all[i])) }))
 	require.Equal(t, want, run(func(d *device, i int) { // too many, and others first
 		require.NoError(t, d.Stage(all[(i+1)%5]))

@@ -25,13 +25,19 @@ func (m MemoryPlan) Total() uint64 {
 	return m.Weights + m.Momentum + m.Input + m.Gradients + m.Inference + m.Temporary
 }
 
+// planNet is a network on buffers without memory: its recordings can be planned and
+// compiled but not run.
+func planNet(info engine.Info, net *Network, batch int, opt ExecOptions) (*deviceNet, error) {
+	return newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
+		return engine.PlannedBuffer(name, words), nil
+	})
+}
+
 // PlanMemory says what an executor of the network would take on a device,
 // without taking any.
 func PlanMemory(info engine.Info, net *Network, batch int, opt ExecOptions) (MemoryPlan, error) {
 	m := MemoryPlan{Batch: batch}
-	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-		return engine.PlannedBuffer(name, words), nil
-	})
+	n, err := planNet(info, net, batch, opt)
 	if err != nil {
 		return m, err
 	}

@@ -12,9 +12,7 @@ import (
 // recordings can be compiled (engine.Device.Statistics) but not run.
 func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row layers.Tuning) ([]*engine.Recording, error) {
 	opt.KeepGrads = false // both ways are recorded
-	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-		return engine.PlannedBuffer(name, words), nil
-	})
+	n, err := planNet(info, net, batch, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +42,7 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 // BF16x3 those that are not fp32's, and the same split in fp16. Like Recordings they can
 // be compiled but not run.
 func CandidateRecordings(info engine.Info, net *Network, batch int, opt ExecOptions) (map[string]*engine.Recording, error) {
-	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-		return engine.PlannedBuffer(name, words), nil
-	})
+	n, err := planNet(info, net, batch, opt)
 	if err != nil {
 		return nil, err
 	}

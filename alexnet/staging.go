@@ -38,11 +38,13 @@ func layoutInput(batch, stored int) inputLayout {
 // Stage packs a batch's pictures into a free slot, for a Train or Eval of the
 // same batch to come; without one it does nothing. It may run beside Train.
 func (d *device) Stage(b *loader.Batch) error {
+	if err := d.net.CheckBatch(b, d.batch, d.net.NumClasses()); err != nil {
+		return err
+	}
 	d.staging.Lock()
 	defer d.staging.Unlock()
 	for i := range d.slots {
 		if s := &d.slots[i]; s.batch == nil {
-			s.batch = b
 			return d.pack(s, b)
 		}
 	}
@@ -53,6 +55,7 @@ func (d *device) Stage(b *loader.Batch) error {
 // from the batch to the memory that the device reads, on all processors, so that the
 // host keeps up with a fast device.
 func (d *device) pack(s *slot, b *loader.Batch) error {
+	s.batch = nil // until all of it is there
 	l, size := d.layout, d.size(b.N)
 	bytes := b.Stored * b.Stored * 3
 	clear(s.words[l.transforms:l.pixels])
@@ -80,7 +83,11 @@ func (d *device) pack(s *slot, b *loader.Batch) error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	return engine.Upload(d.dev, s.host.Slice(l.labels, l.pixels-l.labels), s.words[l.labels:l.pixels])
+	if err := engine.Upload(d.dev, s.host.Slice(l.labels, l.pixels-l.labels), s.words[l.labels:l.pixels]); err != nil {
+		return err
+	}
+	s.batch = b
+	return nil
 }
 
 // load gives the slot with the batch, staged before or now, and the step's
@@ -100,7 +107,6 @@ func (d *device) load(b *loader.Batch, step TrainStep) (*slot, error) {
 				break
 			}
 		}
-		s.batch = b
 		if err := d.pack(s, b); err != nil {
 			return nil, err
 		}
