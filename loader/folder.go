@@ -231,13 +231,13 @@ func flatClasses(names []string) (classes []string, other string) {
 
 // relabel gives the pictures the labels that their classes have in classes.
 func (f *folder) relabel(classes []string) error {
-	if err := unknownClasses(classes, f.classes); err != nil {
+	to, err := relabelling(classes, f.classes)
+	if err != nil {
 		return err
 	}
-	index := classIndex(classes)
 	for i := range f.pictures {
 		p := &f.pictures[i]
-		p.label = int32(index[f.classes[p.label]])
+		p.label = to[p.label]
 	}
 	f.classes = classes
 	return nil

@@ -208,6 +208,20 @@ func unknownClasses(train, val []string) error {
 		len(extra), len(train), abbreviate(extra))
 }
 
+// relabelling gives the label that each of the classes of val has among those of
+// train.
+func relabelling(train, val []string) ([]int32, error) {
+	if err := unknownClasses(train, val); err != nil {
+		return nil, err
+	}
+	index := classIndex(train)
+	to := make([]int32, len(val))
+	for i, class := range val {
+		to[i] = int32(index[class])
+	}
+	return to, nil
+}
+
 // abbreviate joins names, the first few only.
 func abbreviate(names []string) string {
 	const most = 8

@@ -363,13 +363,13 @@ func (a *archive) choose(split string) error {
 		if err != nil {
 			return err
 		}
-		if err := unknownClasses(classes, a.classes); err != nil {
+		to, err := relabelling(classes, a.classes)
+		if err != nil {
 			return err
 		}
-		index := classIndex(classes)
 		for i := range a.members {
 			m := &a.members[i]
-			m.label = int32(index[a.classes[m.label]])
+			m.label = to[m.label]
 		}
 		a.classes = classes
 	}
