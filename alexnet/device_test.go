@@ -1,6 +1,7 @@
 package alexnet
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 	"strings"
@@ -276,6 +277,44 @@ func TestMeanPicture(t *testing.T) {
 			require.InDeltaSlice(t, want, got, 1e-4)
 		})
 	}
+}
+
+// TestShortMemorySaysWhatFits follows the advice of the error.
+func TestShortMemorySaysWhatFits(t *testing.T) {
+	info, err := engine.Select(usableDevices(t), "auto")
+	require.NoError(t, err)
+	net := parse(t, tinyTOML)
+	opt := ExecOptions{SGD: net.Solver.SGD()}
+	plan, err := PlanMemory(info, net, 20, opt)
+	require.NoError(t, err)
+	fits := func(batch int, opt ExecOptions) error {
+		dev := openDevice(t, info)
+		dev.Info.Free = plan.Total()
+		exec, err := NewDevice(dev, net, batch, opt)
+		if err == nil {
+			exec.Close()
+		}
+		return err
+	}
+	require.NoError(t, fits(20, opt))
+	err = fits(100, opt)
+	require.ErrorIs(t, err, engine.ErrOutOfMemory)
+	require.ErrorContains(t, err, "for a batch of 100")
+	var largest, batch, steps int
+	_, advice, _ := strings.Cut(err.Error(), "the largest batch that fits is ")
+	_, scanErr := fmt.Sscanf(advice, "%d: --batch-size %d --grad-accum-steps %d gives a step of the same size", &largest, &batch, &steps)
+	require.NoError(t, scanErr, err)
+	require.NoError(t, fits(largest, opt))
+	require.Error(t, fits(largest+1, opt))
+	require.GreaterOrEqual(t, batch*steps, 100)
+	opt.KeepGrads = true
+	require.NoError(t, fits(batch, opt))
+
+	err = fits(1000, ExecOptions{Inference: true})
+	require.ErrorIs(t, err, engine.ErrOutOfMemory)
+	require.NotContains(t, err.Error(), "--grad-accum-steps")
+	plan = MemoryPlan{Batch: 1, Input: 1}
+	require.ErrorContains(t, fits(1, opt), "no batch fits: choose a smaller network or another device")
 }
 
 // Callers close what is not nil.
