@@ -61,9 +61,12 @@ func NewTrainer(opt Options) (*Trainer, error) {
 		return nil, fmt.Errorf("the best epoch by %q: it must be one of %s", opt.BestBy, strings.Join(BestMetrics, ", "))
 	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
-	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, ClassWeights: opt.ClassWeights, BestBy: opt.BestBy, Decoder: loader.DecoderOf(opt.Train),
-		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices}
+	t.state = TrainState{
+		Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle, OnBadImage: opt.OnBadImage,
+		Data: opt.Data, Images: opt.Train.Len(), Decoder: loader.DecoderOf(opt.Train), Device: opt.Exec.Name(),
+		Balanced: opt.Balanced, ClassWeights: opt.ClassWeights, BestBy: opt.BestBy,
+		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices,
+	}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
 		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
