@@ -1,8 +1,6 @@
 package alexnet
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // BestMetrics are the choices of Options.BestBy, the usual one first.
 var BestMetrics = []string{"top1", "top5", "loss"}
