@@ -115,7 +115,7 @@ func list(dir string) (dirs, pictures []string, err error) {
 			switch {
 			case err == nil:
 				kind = info.Mode().Type()
-			case IsPicture(name): // one that cannot be read
+			case isPicture(name): // one that cannot be read
 				kind = 0
 			default:
 				return nil, nil, fmt.Errorf("follow the symbolic link: %w", err)
@@ -124,7 +124,7 @@ func list(dir string) (dirs, pictures []string, err error) {
 		switch { // a pipe or a device holds no pictures
 		case kind.IsDir():
 			dirs = append(dirs, name)
-		case kind.IsRegular() && IsPicture(name):
+		case kind.IsRegular() && isPicture(name):
 			pictures = append(pictures, name)
 		}
 	}

@@ -20,21 +20,6 @@ import (
 // float32 (the nearest one); other types are an error. A checksum in the
 // metadata is verified.
 func ReadSafetensors(path string) (*File, error) {
-	return reading(path, Read)
-}
-
-// ReadMetadata reads only the strings in the header, without the tensors and
-// without verifying the checksum.
-func ReadMetadata(path string) (map[string]string, error) {
-	h, err := reading(path, readHeader)
-	if err != nil {
-		return nil, err
-	}
-	return h.metadata, nil
-}
-
-// reading opens a file and reads it, given its size in bytes.
-func reading[T any](path string, read func(r io.Reader, size int64) (*T, error)) (*T, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read weights: %w", err)
@@ -47,11 +32,11 @@ func reading[T any](path string, read func(r io.Reader, size int64) (*T, error))
 	if info.IsDir() {
 		return nil, fmt.Errorf("read weights %s: it is a folder; name a .safetensors file", path)
 	}
-	v, err := read(file, info.Size())
+	f, err := Read(file, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("read weights %s: %w", path, err)
 	}
-	return v, nil
+	return f, nil
 }
 
 // Read reads a file of the given size in bytes. Nothing in the file makes it
