@@ -30,6 +30,8 @@ type deviceNet struct {
 	allocate                func(name string, words int, place engine.Place) (engine.Buffer, error)
 }
 
+// newDeviceNet takes the buffers of a network for batches of up to batch pictures, by
+// allocate, whose names are for errors and whose sizes are in words.
 func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	allocate func(name string, words int, place engine.Place) (engine.Buffer, error)) (*deviceNet, error) {
 	plans, err := net.Plans()
@@ -88,6 +90,8 @@ func newDeviceNet(info engine.Info, net *Network, batch int, opt ExecOptions,
 	return n, err
 }
 
+// alignPage rounds a length in words up to a multiple of 64: 256 bytes, at which every
+// device lets a kernel's argument begin.
 func alignPage(words int) int { return (words + 63) &^ 63 }
 
 // alignParam is the length of a parameter's buffers: a page in any precision.

@@ -25,6 +25,8 @@ type inputLayout struct{ step, labels, transforms, pixels, words, pitch int }
 // end is where the input of a batch of n pictures ends.
 func (l inputLayout) end(n int) int { return l.pixels + n*l.pitch }
 
+// layoutInput is the layout for batches of that many pictures with sides of stored
+// pixels.
 func layoutInput(batch, stored int) inputLayout {
 	var l inputLayout
 	l.labels = alignPage(8)
