@@ -135,7 +135,7 @@ func (t *Trainer) resume(was TrainState) {
 
 // StepsPerEpoch is how many updates one pass over the pictures makes.
 func (t *Trainer) StepsPerEpoch() int {
-	a := t.net.Solver.GradAccumSteps
+	a := min(t.net.Solver.GradAccumSteps, t.batches)
 	return (t.batches + a - 1) / a
 }
 

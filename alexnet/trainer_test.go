@@ -601,6 +601,17 @@ func TestAnotherDeviceIsNoted(t *testing.T) {
 	require.True(t, strings.Contains(notes[0], `computed on "another": on "cpu"`), notes[0])
 }
 
+// An epoch without as many batches as a step has is one step.
+func TestStepsLargerThanAnEpoch(t *testing.T) {
+	opt := tinyRun(t, func(o *Options) { o.Net.Solver.GradAccumSteps = math.MaxInt })
+	trainer, err := NewTrainer(opt)
+	require.NoError(t, err)
+	require.Equal(t, 1, trainer.StepsPerEpoch())
+	r, err := trainer.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, trainer.Steps(), r.Step)
+}
+
 func TestASetSmallerThanABatch(t *testing.T) {
 	opt := tinyRun(t, func(o *Options) { o.Train = pictures(3) })
 	scales := map[float32]bool{}
