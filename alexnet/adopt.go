@@ -292,6 +292,10 @@ func (n *Network) TorchNames(params []weights.Tensor) (*Network, []weights.Tenso
 		rgb.Input.Order, rgb.Input.Mean, rgb.Input.Std = "RGB", slices.Clone(in.Mean), slices.Clone(in.Std)
 		slices.Reverse(rgb.Input.Mean)
 		slices.Reverse(rgb.Input.Std)
+		if m := in.MeanPicture; m != nil {
+			n := len(m) / 3
+			rgb.Input.MeanPicture = slices.Concat(m[2*n:], m[n:2*n], m[:n])
+		}
 	}
 	return &rgb, renamed, nil
 }

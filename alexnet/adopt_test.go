@@ -64,6 +64,42 @@ func TestAdoptFollowsTheSource(t *testing.T) {
 	require.ErrorContains(t, err, "conv1.weight has shape [2 3 3 3], the network's conv1.weight is")
 }
 
+// Under torchvision's names a network that sees BGR becomes one that sees RGB: its
+// scores stay, with means and deviations of the channels or a mean picture.
+func TestTorchNamesKeepTheScores(t *testing.T) {
+	const twoMore = "\n[[layers]]\nname = \"fc9\"\nkind = \"linear\"\nout = 4\n[[layers]]\nname = \"fc10\"\nkind = \"linear\"\nout = 3\n"
+	net := parse(t, smallNet+twoMore)
+	net.Input.Mean, net.Input.Std = []float32{104, 117, 123}, []float32{50, 60, 70}
+	scores := func(net *Network, params []weights.Tensor) []float32 {
+		exec := ready(t, net, 2, ExecOptions{Inference: true})
+		require.NoError(t, exec.SetParams(params))
+		res, err := exec.Eval(tinyBatch(t, net, 2))
+		require.NoError(t, err)
+		return res.Logits
+	}
+	for _, mean := range [][]float32{nil, make([]float32, 3*8*8)} {
+		for i := range mean {
+			mean[i] = float32(i % 251)
+		}
+		net.Input.MeanPicture = mean
+		params, err := net.InitialParams(1)
+		require.NoError(t, err)
+		rgb, renamed, err := net.TorchNames(params)
+		require.NoError(t, err)
+		require.Equal(t, "features.0.weight", renamed[0].Name)
+		require.Equal(t, "classifier.6.bias", renamed[len(renamed)-1].Name)
+		require.Equal(t, "RGB", rgb.Input.Order)
+		again, err := pair(rgb, renamed)
+		require.NoError(t, err)
+		want, got := scores(net, params), scores(rgb, again)
+		for i := range want {
+			require.InDelta(t, want[i], got[i], 1e-4)
+		}
+	}
+	_, _, err := parse(t, smallNet).TorchNames(nil)
+	require.ErrorContains(t, err, "torchvision's names are for three")
+}
+
 func TestImageNetClasses(t *testing.T) {
 	names := ImageNetClasses()
 	require.Len(t, names, 1000)

@@ -156,11 +156,7 @@ func FMAProbes(dev *engine.Device) (probes []*Probe, err error) {
 // copied to another by a kernel, and by the driver's own command. The better one
 // is the peak.
 func CopyProbes(dev *engine.Device) (probes []*Probe, err error) {
-	room := dev.Memory
-	if dev.Info.Free > 0 {
-		room = dev.Info.Free
-	}
-	words := int(min(probeWords, dev.Limits.StorageRange/engine.WordBytes, dev.Limits.Allocation/engine.WordBytes, room/8/engine.WordBytes)) &^ 63
+	words := int(min(probeWords, dev.Limits.StorageRange/engine.WordBytes, dev.Limits.Allocation/engine.WordBytes, Room(dev)/8/engine.WordBytes)) &^ 63
 	if words == 0 {
 		return nil, errors.New("too little memory is free")
 	}

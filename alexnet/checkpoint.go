@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -132,15 +133,12 @@ func (s TrainState) metadata() (map[string]string, error) {
 // stateOf reads what TrainState.metadata wrote.
 func stateOf(metadata map[string]string) (TrainState, error) {
 	var s TrainState
-	want, err := s.metadata()
-	if err != nil {
-		return s, err
-	}
-	needed := keys(want)
 	fields := map[string]json.RawMessage{}
-	for _, k := range append(needed, "balanced", "class_weights", "epoch_weight", "best_by", "decoder", "precision", "loss_scale", "choices") {
+	t := reflect.TypeFor[TrainState]()
+	for i := range t.NumField() {
+		k, option, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		v, ok := metadata[k]
-		if !ok && !slices.Contains(needed, k) {
+		if !ok && option != "" { // left out where it is empty, and in older files
 			continue
 		}
 		if !ok {

@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
+	"vkalexnet/layers"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
 
@@ -139,6 +141,24 @@ func TestACheckpointComesBack(t *testing.T) {
 }
 
 // fileForTest is a checkpoint as its reader gets it.
+// A field that a checkpoint lost would make a resumed run another one.
+func TestEveryFieldOfTheStateComesBack(t *testing.T) {
+	want := TrainState{Step: 1, Epoch: 2, Batch: 3, Forwards: 4, EpochLoss: 5, EpochImages: 6, EpochWeight: 7,
+		Schedule: optim.State{Best: 1, Seen: true, Bad: 2, Drops: 3}, Best: 8, BestEpoch: 9, BestBy: "loss",
+		Seed: 10, Augment: true, Dropout: true, Shuffle: true, OnBadImage: "fail", Data: "somewhere", Images: 11,
+		Balanced: true, ClassWeights: []float32{1, 2}, Device: "gpu", Decoder: "turbo",
+		Precision: layers.FP16, Scale: lossScale{Factor: 2, Good: 1}, Choices: layers.Choices{"product": {Name: "tiles"}}}
+	fields := reflect.ValueOf(want)
+	for i := range fields.NumField() {
+		require.False(t, fields.Field(i).IsZero(), "this test is to set %s", fields.Type().Field(i).Name)
+	}
+	metadata, err := want.metadata()
+	require.NoError(t, err)
+	got, err := stateOf(metadata)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
 func (c *Checkpoint) fileForTest(t testing.TB) *weights.File {
 	path := filepath.Join(t.TempDir(), "a.safetensors")
 	require.NoError(t, WriteCheckpoint(path, c))

@@ -1,6 +1,7 @@
 package alexnet
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 	"strings"
@@ -88,7 +89,9 @@ func TestStagingChangesNothing(t *testing.T) {
 		}
 		return losses
 	}
-	want := run(func(*device, int) {})
+	want := run(func(d *device, _ int) {
+		require.ErrorContains(t, d.Stage(&loader.Batch{N: 5, Stored: all[0].Stored}), "does not fit: this executor was made for 1 to 4")
+	})
 	require.Equal(t, want, run(func(d *device, i int) { require.NoError(t, d.Stage(all[i])) }))
 	require.Equal(t, want, run(func(d *device, i int) { // too many, and others first
 		require.NoError(t, d.Stage(all[(i+1)%5]))
@@ -158,7 +161,45 @@ func TestShortBatches(t *testing.T) {
 	require.ErrorContains(t, err, "in inference only")
 }
 
-// TestMemoryPlanGrowsWithTheBatch checks the plan against what is taken.
+// TestMemoryPlanIsWhatIsTaken compares the plan with what an executor holds once it
+// has trained and evaluated.
+func TestMemoryPlanIsWhatIsTaken(t *testing.T) {
+	info, err := engine.Select(usableDevices(t), "auto")
+	require.NoError(t, err)
+	dev := openDevice(t, info)
+	net := parse(t, tinyTOML)
+	batch := tinyBatch(t, net, 3)
+	taken := func(opt ExecOptions) (plan, held uint64) {
+		opt.SGD = net.Solver.SGD()
+		m, err := PlanMemory(info, net, 3, opt)
+		require.NoError(t, err)
+		before := dev.Allocated()
+		exec, err := NewDevice(dev, net, 3, opt)
+		require.NoError(t, err)
+		defer exec.Close()
+		_, err = exec.Eval(batch)
+		require.NoError(t, err)
+		if !opt.Inference {
+			_, err = exec.Train(batch, TrainStep{LR: 0.01, GradScale: 1, Update: !opt.KeepGrads})
+			require.NoError(t, err)
+		}
+		return m.Total(), dev.Allocated() - before
+	}
+	taken(ExecOptions{}) // and the device's own staging buffer
+	for name, opt := range map[string]ExecOptions{
+		"inference": {Inference: true}, "short batches": {Inference: true, ShortBatches: true},
+		"training": {}, "steps of several batches": {KeepGrads: true}, "fp16": {Precision: layers.FP16},
+		"class weights": {ClassWeights: []float32{1, 2, 3}},
+	} {
+		plan, held := taken(opt)
+		if opt.ShortBatches {
+			require.LessOrEqual(t, held, plan, name) // programs are compiled as batches come
+			continue
+		}
+		require.Equal(t, plan, held, name)
+	}
+}
+
 func TestMemoryPlanGrowsWithTheBatch(t *testing.T) {
 	net, err := Load("alexnet-small")
 	require.NoError(t, err)
@@ -236,6 +277,52 @@ func TestMeanPicture(t *testing.T) {
 			require.InDeltaSlice(t, want, got, 1e-4)
 		})
 	}
+}
+
+// TestShortMemorySaysWhatFits follows the advice of the error.
+func TestShortMemorySaysWhatFits(t *testing.T) {
+	info, err := engine.Select(usableDevices(t), "auto")
+	require.NoError(t, err)
+	net := parse(t, tinyTOML)
+	opt := ExecOptions{SGD: net.Solver.SGD()}
+	plan, err := PlanMemory(info, net, 20, opt)
+	require.NoError(t, err)
+	fits := func(batch int, opt ExecOptions) error {
+		dev := openDevice(t, info)
+		dev.Info.Free = plan.Total()
+		exec, err := NewDevice(dev, net, batch, opt)
+		if err == nil {
+			exec.Close()
+		}
+		return err
+	}
+	require.NoError(t, fits(20, opt))
+	err = fits(100, opt)
+	require.ErrorIs(t, err, engine.ErrOutOfMemory)
+	require.ErrorContains(t, err, "for a batch of 100")
+	var largest, batch, steps int
+	_, advice, _ := strings.Cut(err.Error(), "the largest batch that fits is ")
+	_, scanErr := fmt.Sscanf(advice, "%d: --batch-size %d --grad-accum-steps %d gives a step of the same size", &largest, &batch, &steps)
+	require.NoError(t, scanErr, err)
+	require.NoError(t, fits(largest, opt))
+	require.Error(t, fits(largest+1, opt))
+	require.GreaterOrEqual(t, batch*steps, 100)
+	opt.KeepGrads = true
+	require.NoError(t, fits(batch, opt))
+
+	err = fits(1000, ExecOptions{Inference: true})
+	require.ErrorIs(t, err, engine.ErrOutOfMemory)
+	require.NotContains(t, err.Error(), "--grad-accum-steps")
+	plan = MemoryPlan{Batch: 1, Input: 1}
+	require.ErrorContains(t, fits(1, opt), "no batch fits: choose a smaller network or another device")
+}
+
+// Callers close what is not nil.
+func TestADeviceThatCannotBeMadeIsNil(t *testing.T) {
+	net := parse(t, tinyTOML)
+	exec, err := NewDevice(openDevice(t, usableDevices(t)[0]), net, 0, ExecOptions{Inference: true})
+	require.ErrorContains(t, err, "a batch of 0 pictures")
+	require.True(t, exec == nil) // require.Nil takes a nil in an interface for nil
 }
 
 func TestLargestBatch(t *testing.T) {

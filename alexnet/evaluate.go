@@ -230,7 +230,7 @@ func toFloat32(v []float64) []float32 {
 // evaluate adds up the labelled pictures.
 func (v *viewer) evaluate(ctx context.Context, exec Executor) (*EvalResult, error) {
 	classes := v.net.NumClasses()
-	r := &EvalResult{K: min(5, classes), Protocol: ProtocolName(v.opt.Protocol, v.net.Input, v.opt.Crops), Confusion: make([][]int, classes)}
+	r := &EvalResult{K: min(5, classes), Protocol: protocolName(v.opt.Protocol, v.net.Input, v.opt.Crops), Confusion: make([][]int, classes)}
 	for i := range r.Confusion {
 		r.Confusion[i] = make([]int, classes)
 	}

@@ -3,6 +3,7 @@ package alexnet
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"image"
@@ -34,19 +35,21 @@ func OpenEvents(folder string, step int64) (*EventLog, error) {
 		return nil, fmt.Errorf("event file: %w", err)
 	}
 	l := &EventLog{file, time.Now}
-	version := protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), "brain.Event:2")
-	if err := l.event(0, version); err != nil {
-		return nil, err
-	}
-	if step > 0 {
-		const start = 1                                                                            // SessionLog.START
-		status := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), start) // Event.session_log
-		session := protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), status)
-		if err := l.event(step+1, session); err != nil {
-			return nil, err
-		}
+	if err := l.begin(step); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	return l, nil
+}
+
+// begin writes the file's version and, where a run goes on, from where.
+func (l *EventLog) begin(step int64) error {
+	version := protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), "brain.Event:2")
+	if err := l.event(0, version); err != nil || step == 0 {
+		return err
+	}
+	const start = 1                                                                            // SessionLog.START
+	status := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), start) // Event.session_log
+	return l.event(step+1, protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), status))
 }
 
 // Scalar writes one number.

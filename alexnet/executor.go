@@ -106,6 +106,10 @@ type ExecOptions struct {
 	Precision layers.Precision
 	// Inference leaves out gradients and momentum: Train is an error.
 	Inference bool
+	// KeepGrads says that steps will be made of several batches
+	// ([TrainStep].Accumulate): the memory for gradients that outlive a batch is
+	// planned and taken with the rest. Without it the first such step takes it.
+	KeepGrads bool
 	// ShortBatches gives Eval, and looks inside, programs of their own for batches of
 	// 1, 2, 4, … pictures on a device, on the same parameters; otherwise a short
 	// batch takes the time of a full one. The last bits of a picture's scores then
@@ -117,6 +121,20 @@ type ExecOptions struct {
 	// Choices are the tunings of matrix products on a device, as Tune finds them;
 	// without one a product takes that of the fixed table.
 	Choices layers.Choices
+}
+
+// MaxBatch is the largest batch of an executor. Plans and recordings take time and
+// memory in proportion to it; larger steps are made of several batches
+// (Solver.GradAccumSteps).
+const MaxBatch = 1 << 16
+
+// CheckBatchSize says whether an executor can be made for batches of that many
+// pictures.
+func CheckBatchSize(batch int) error {
+	if batch < 1 || batch > MaxBatch {
+		return fmt.Errorf("a batch of %d pictures: it must have from 1 to %d", batch, MaxBatch)
+	}
+	return nil
 }
 
 // check says which options are impossible.

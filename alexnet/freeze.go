@@ -15,12 +15,6 @@ import (
 // backward pass.
 func (p ParamSpec) Frozen() bool { return p.LR == 0 }
 
-// Frozen says whether the parameter of that name is frozen.
-func (n *Network) Frozen(param string) bool {
-	specs, err := n.ParamSpecs()
-	return err == nil && slices.ContainsFunc(specs, func(s ParamSpec) bool { return s.Name == param && s.Frozen() })
-}
-
 // trains says whether a layer has a parameter that learns.
 func trains(specs []ParamSpec, layer int) bool {
 	return slices.ContainsFunc(specs, func(s ParamSpec) bool { return s.Layer == layer && !s.Frozen() })
@@ -138,10 +132,6 @@ func (n *Network) FineTuned(f FineTuning) (*Network, error) {
 // them) by the values that training from nothing would start from. The file is
 // changed; a layer that it does not hold is added.
 func (n *Network) Reinitialise(file *weights.File, words []string, seed uint64) error {
-	initial, err := n.InitialParams(seed)
-	if err != nil {
-		return err
-	}
 	specs, err := n.ParamSpecs()
 	if err != nil {
 		return err
@@ -151,7 +141,7 @@ func (n *Network) Reinitialise(file *weights.File, words []string, seed uint64) 
 		if err != nil {
 			return fmt.Errorf("start anew: %w", err)
 		}
-		for i, s := range specs {
+		for _, s := range specs {
 			if !slices.Contains(which, s.Layer) {
 				continue
 			}
@@ -160,9 +150,9 @@ func (n *Network) Reinitialise(file *weights.File, words []string, seed uint64) 
 			}
 			at := slices.IndexFunc(file.Tensors, func(t weights.Tensor) bool { return t.Name == s.Name })
 			if at < 0 {
-				file.Tensors = append(file.Tensors, initial[i])
+				file.Tensors = append(file.Tensors, s.Initial(seed))
 			} else {
-				file.Tensors[at] = initial[i]
+				file.Tensors[at] = s.Initial(seed)
 			}
 		}
 	}

@@ -168,5 +168,5 @@ func TestFineTunedErrors(t *testing.T) {
 	require.Len(t, file.Tensors, 2)
 	thawed, err := tuned.FineTuned(FineTuning{})
 	require.NoError(t, err)
-	require.False(t, thawed.Frozen("conv1.weight"))
+	require.False(t, thawed.Layers[0].Frozen)
 }

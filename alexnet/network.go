@@ -89,10 +89,13 @@ func (s Solver) Schedule(stepsPerEpoch int) (optim.Schedule, error) {
 
 // Check says whether the numbers can be meant.
 func (s Solver) Check() error {
+	if err := CheckBatchSize(s.Batch); err != nil {
+		return &placed{table: "solver", key: "batch", err: err}
+	}
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"batch", s.Batch}, {"epochs", s.Epochs}, {"grad_accum_steps", s.GradAccumSteps}} {
+	}{{"epochs", s.Epochs}, {"grad_accum_steps", s.GradAccumSteps}} {
 		if n.value < 1 {
 			return &placed{table: "solver", key: n.name, err: fmt.Errorf("%s %d: it must be at least 1", n.name, n.value)}
 		}
@@ -246,9 +249,16 @@ func (n *Network) ParamSpecs() ([]ParamSpec, error) {
 	return specs, nil
 }
 
-// InitialParams are the values that training starts from: a function of the
-// network and the seed alone, whatever device trains. Each tensor has its own
+// Initial is the tensor with the values that training starts from: a function of the
+// specification and the seed alone, whatever device trains. Each tensor has its own
 // stream of random numbers: twice the layer's index, plus one for the bias.
+func (p ParamSpec) Initial(seed uint64) weights.Tensor {
+	data := make([]float32, p.Len())
+	p.Init.fill(data, p.FanIn, seed, uint32(2*p.Layer+p.Param))
+	return weights.Tensor{Name: p.Name, Shape: slices.Clone(p.Shape), Data: data}
+}
+
+// InitialParams are the initial tensors of all of the network's parameters.
 func (n *Network) InitialParams(seed uint64) ([]weights.Tensor, error) {
 	specs, err := n.ParamSpecs()
 	if err != nil {
@@ -256,9 +266,7 @@ func (n *Network) InitialParams(seed uint64) ([]weights.Tensor, error) {
 	}
 	tensors := make([]weights.Tensor, len(specs))
 	for i, s := range specs {
-		data := make([]float32, s.Len())
-		s.Init.fill(data, s.FanIn, seed, uint32(2*s.Layer+s.Param))
-		tensors[i] = weights.Tensor{Name: s.Name, Shape: slices.Clone(s.Shape), Data: data}
+		tensors[i] = s.Initial(seed)
 	}
 	return tensors, nil
 }

@@ -248,7 +248,7 @@ func TestErrorsInANetworkGiveTheLine(t *testing.T) {
 		"size over stored":           {replace("size = 12", "size = 20"), "", "size = 20", "does not fit into input.stored"},
 		"no such crop":               {replace(`"random"`, `"rnd"`), "", "crop", "input.augment.crop"},
 		"mean of two":                {replace("[128, 128, 128]", "[128, 128]"), "", "mean", "needs 3"},
-		"batch of none":              {replace("batch = 4", "batch = 0"), "", "batch", "must be at least 1"},
+		"batch of none":              {replace("batch = 4", "batch = 0"), "", "batch", "a batch of 0 pictures: it must have from 1 to 65536"},
 		"schedule":                   {replace(`"cosine"`, `"cosin"`), "", "scheduler", "known are constant"},
 		"same name twice":            {replace(`"relu2"`, `"relu1"`), `"fc2"`, `name = "relu1"`, `two layers are named "relu1"`},
 		"a slash in a name":          {replace(`"relu2"`, `"momentum/x"`), `"fc2"`, `name = "momentum/x"`, "use letters"},

@@ -88,7 +88,7 @@ func (n *Network) Scores(confusion [][]int) []ClassScore {
 	return scores
 }
 
-// ProtocolName puts a protocol's name before its line.
-func ProtocolName(name string, in loader.Input, crops int) string {
+// protocolName puts a protocol's name before its line.
+func protocolName(name string, in loader.Input, crops int) string {
 	return strings.TrimPrefix(name+": ", ": ") + in.Protocol(crops)
 }

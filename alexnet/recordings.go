@@ -11,9 +11,8 @@ import (
 // as the row of the tuning table says. Nothing is taken on a device: the
 // recordings can be compiled (engine.Device.Statistics) but not run.
 func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row layers.Tuning) ([]*engine.Recording, error) {
-	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-		return engine.PlannedBuffer(name, words), nil
-	})
+	opt.KeepGrads = false // both ways are recorded
+	n, err := planNet(info, net, batch, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -34,15 +33,7 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 	if err := n.keepGrads(); err != nil {
 		return nil, err
 	}
-	record(n.recordTrain, func(r *engine.Recording) {
-		every := make([]int, len(n.specs))
-		for i := range every {
-			every[i] = i
-		}
-		n.recordNoOverflow(r)
-		n.recordUpdate(r, every, n.grads)
-		n.recordOverflow(r)
-	})
+	record(n.recordTrain, n.recordUpdates)
 	return all, nil
 }
 
@@ -51,9 +42,7 @@ func Recordings(info engine.Info, net *Network, batch int, opt ExecOptions, row 
 // BF16x3 those that are not fp32's, and the same split in fp16. Like Recordings they can
 // be compiled but not run.
 func CandidateRecordings(info engine.Info, net *Network, batch int, opt ExecOptions) (map[string]*engine.Recording, error) {
-	n, err := newDeviceNet(info, net, batch, opt, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-		return engine.PlannedBuffer(name, words), nil
-	})
+	n, err := planNet(info, net, batch, opt)
 	if err != nil {
 		return nil, err
 	}

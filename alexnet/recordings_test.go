@@ -80,9 +80,7 @@ func TestCandidateRecordings(t *testing.T) {
 		options := ExecOptions{SGD: net.Solver.SGD(), Precision: precision}
 		recordings, err := CandidateRecordings(info, net, c.batch, options)
 		require.NoError(t, err)
-		n, err := newDeviceNet(info, net, c.batch, options, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-			return engine.PlannedBuffer(name, words), nil
-		})
+		n, err := planNet(info, net, c.batch, options)
 		require.NoError(t, err)
 		tried, vectors := 0, 0
 		for _, p := range n.products() {
@@ -134,9 +132,7 @@ func TestSplitChoicesAreOfBF16x3(t *testing.T) {
 	names, choices := map[string]bool{}, layers.Choices{}
 	steps := map[layers.Precision]string{}
 	for _, precision := range []layers.Precision{layers.FP32, layers.BF16x3} {
-		n, err := newDeviceNet(info, net, 16, ExecOptions{SGD: net.Solver.SGD(), Precision: precision, Choices: choices}, func(name string, words int, _ engine.Place) (engine.Buffer, error) {
-			return engine.PlannedBuffer(name, words), nil
-		})
+		n, err := planNet(info, net, 16, ExecOptions{SGD: net.Solver.SGD(), Precision: precision, Choices: choices})
 		require.NoError(t, err)
 		for _, p := range n.products() {
 			require.False(t, names[p.String()], p.String())

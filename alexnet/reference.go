@@ -1,7 +1,6 @@
 package alexnet
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -37,8 +36,8 @@ type reference struct {
 // pictures. It computes what devices do, slowly, to the same definition: what they
 // store in opt.Precision is rounded to it here, too, and is otherwise float32.
 func NewReference(net *Network, batch int, opt ExecOptions) (Executor, error) {
-	if batch < 1 {
-		return nil, fmt.Errorf("a batch of %d pictures: there must be at least 1", batch)
+	if err := CheckBatchSize(batch); err != nil {
+		return nil, err
 	}
 	if err := opt.check(net); err != nil {
 		return nil, err

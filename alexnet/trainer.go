@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"vkalexnet/layers"
 	"vkalexnet/loader"
 	"vkalexnet/optim"
 	"vkalexnet/weights"
@@ -23,118 +22,6 @@ import (
 // ErrInterrupted is wrapped by the error of a run whose context was cancelled;
 // its checkpoint has been written.
 var ErrInterrupted = errors.New("interrupted")
-
-// Options are all that a run of training needs.
-type Options struct {
-	// Net holds the network, the input and the solver: batch, learning rate
-	// and its schedule, epochs, batches per step.
-	Net *Network
-	// Exec was made with ExecOptions and for batches of Net.Solver.Batch.
-	Exec Executor
-	// Train and Val are the pictures; without Val nothing is evaluated.
-	Train, Val loader.Source
-	// Data says where Train came from; it is kept in checkpoints.
-	Data string
-	// OutputDir is the run's folder; it is made when it is not there.
-	OutputDir string
-	// Config is written as config.toml, when it is not empty.
-	Config []byte
-	// MaxSteps ends the run after that many steps in all (0: no such end). It
-	// does not change the learning rate's schedule, which spans the epochs.
-	MaxSteps int64
-	// CheckpointSteps writes a checkpoint after every so many steps (0: only
-	// at the end of each epoch).
-	CheckpointSteps int
-	Seed            uint64
-	Workers         int // goroutines that decode; one per processor when 0
-	// Precision and Choices are those of the executor.
-	Precision layers.Precision
-	Choices   layers.Choices
-	// Augment, Dropout and Shuffle are on in ordinary training.
-	Augment, Dropout, Shuffle bool
-	// Balanced draws as many pictures of each class in an epoch, however many
-	// there are of it; see loader.Options.
-	Balanced bool
-	// ClassWeights weigh the loss of training, one for each of the network's
-	// classes (nil: all 1). The loss of a step and of an epoch is the weighted
-	// mean, sum(w·loss) / sum(w); that of an evaluation is never weighted.
-	ClassWeights []float32
-	// BestBy is what makes an evaluation the best so far, whose checkpoint is kept
-	// and from which Patience counts: the validation set's "top1" (or ""),
-	// "top5" or "loss".
-	BestBy string
-	// Patience ends the run after that many epochs in a row without a better
-	// evaluation (0: never). It does not change the schedule.
-	Patience int
-	// OnBadImage is "skip" (or "") or "fail".
-	OnBadImage string
-	// Resume goes on from a checkpoint, Weights starts with the parameters of a
-	// file; at most one of them is set. Without them the parameters are
-	// Net.InitialParams(Seed).
-	Resume  *Checkpoint
-	Weights *weights.File
-	// Progress is told of every step, epoch, checkpoint and bad picture.
-	Progress func(Event)
-}
-
-// ExecOptions are those that the run's executor must be made with.
-func (o Options) ExecOptions() ExecOptions {
-	return ExecOptions{SGD: o.Net.Solver.SGD(), Seed: o.Seed, ClassWeights: o.ClassWeights, Dropout: o.Dropout, Precision: o.Precision, Choices: o.Choices}
-}
-
-// Restore sets the options to what they were when the checkpoint was written:
-// the network with its solver, seed, augmentation, dropout, shuffling, bad
-// pictures, data, class weights and what the best goes by. Executor, sources and folder stay the caller's.
-func (c *Checkpoint) Restore(o *Options) {
-	o.Resume, o.Net = c, c.Network
-	s := c.State
-	o.Seed, o.Augment, o.Dropout, o.Shuffle = s.Seed, s.Augment, s.Dropout, s.Shuffle
-	o.OnBadImage, o.Data, o.Balanced = s.OnBadImage, s.Data, s.Balanced
-	o.ClassWeights, o.BestBy = s.ClassWeights, s.BestBy
-	o.Precision, o.Choices = s.Precision, s.Choices
-}
-
-// Event is a report of [Trainer.Run].
-type Event struct {
-	// Kind is "step", "evaluating", "epoch", "checkpoint", "bad" or "note".
-	Kind string
-	// Step of Steps and Epoch (from 0) of Epochs say where the run is.
-	Step, Steps   int64
-	Epoch, Epochs int
-	// Metrics of "step"; ImagesPerSecond and DataWait are of this step alone.
-	StepMetrics StepMetrics
-	// Remaining is the time left at the pace of the run so far ("step").
-	Remaining time.Duration
-	// Done of Total pictures are evaluated ("evaluating").
-	Done, Total int
-	// TrainLoss and Eval are what the epoch gave; Eval is nil without a
-	// validation set ("epoch").
-	TrainLoss float64
-	Eval      *EvalResult
-	// Path is the file that was written ("checkpoint").
-	Path string
-	// Bad is a picture that could not be read, reported once ("bad").
-	Bad error
-	// Note is a sentence for the user ("note").
-	Note string
-}
-
-// Result is what a run came to.
-type Result struct {
-	Step  int64
-	Epoch int // epochs completed
-	// Eval is the last evaluation, nil where there was none.
-	Eval *EvalResult
-	// Best is the best value of Options.BestBy, after BestEpoch epochs; it counts
-	// when that is not 0. In words it is called BestName ("top-1") and is BestText
-	// ("97.80 %").
-	Best               float64
-	BestEpoch          int
-	BestName, BestText string
-	// Checkpoint is the path of the last one written.
-	Checkpoint string
-	Bad        int // pictures that could not be read
-}
 
 // Trainer runs the training that Options describe.
 type Trainer struct {
@@ -174,9 +61,12 @@ func NewTrainer(opt Options) (*Trainer, error) {
 		return nil, fmt.Errorf("the best epoch by %q: it must be one of %s", opt.BestBy, strings.Join(BestMetrics, ", "))
 	}
 	t := &Trainer{opt: opt, net: net, bad: map[string]bool{}, lastStep: -1}
-	t.state = TrainState{Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle,
-		OnBadImage: opt.OnBadImage, Data: opt.Data, Images: opt.Train.Len(), Device: opt.Exec.Name(), Balanced: opt.Balanced, ClassWeights: opt.ClassWeights, BestBy: opt.BestBy, Decoder: loader.DecoderOf(opt.Train),
-		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices}
+	t.state = TrainState{
+		Seed: opt.Seed, Augment: opt.Augment, Dropout: opt.Dropout, Shuffle: opt.Shuffle, OnBadImage: opt.OnBadImage,
+		Data: opt.Data, Images: opt.Train.Len(), Decoder: loader.DecoderOf(opt.Train), Device: opt.Exec.Name(),
+		Balanced: opt.Balanced, ClassWeights: opt.ClassWeights, BestBy: opt.BestBy,
+		Precision: opt.Precision, Scale: newLossScale(opt.Precision), Choices: opt.Choices,
+	}
 	t.loader, err = loader.NewLoader(opt.Train, net.Input, loader.Options{
 		Batch: net.Solver.Batch, Workers: opt.Workers, Train: true, Shuffle: opt.Shuffle, Augment: opt.Augment,
 		Seed: opt.Seed, OnBadImage: opt.OnBadImage, Balanced: opt.Balanced,
@@ -245,7 +135,7 @@ func (t *Trainer) resume(was TrainState) {
 
 // StepsPerEpoch is how many updates one pass over the pictures makes.
 func (t *Trainer) StepsPerEpoch() int {
-	a := t.net.Solver.GradAccumSteps
+	a := min(t.net.Solver.GradAccumSteps, t.batches)
 	return (t.batches + a - 1) / a
 }
 
@@ -311,11 +201,6 @@ func (t *Trainer) run(ctx context.Context) (err error) {
 
 // finished says that MaxSteps have been made.
 func (t *Trainer) finished() bool { return t.opt.MaxSteps > 0 && t.state.Step >= t.opt.MaxSteps }
-
-// stalled says that Patience has run out.
-func (t *Trainer) stalled() bool {
-	return t.opt.Patience > 0 && t.state.BestEpoch > 0 && t.state.Epoch-t.state.BestEpoch >= t.opt.Patience
-}
 
 // prepare makes the run's folder and gives the executor its parameters.
 func (t *Trainer) prepare() error {
@@ -421,7 +306,7 @@ func (t *Trainer) step() error {
 		t.state.Forwards++
 	}
 	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return fmt.Errorf("step %d: the loss is %g at learning rate %g: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", number, sum, lr, t.howToGoOn())
+		return t.diverged(number, fmt.Sprintf("the loss is %g at learning rate %g", sum, lr))
 	}
 	t.state.Scale.after(overflow)
 	t.state.Step = number
@@ -469,7 +354,7 @@ func (t *Trainer) read() (batches []*loader.Batch, images int, weight float64, e
 		batches = append(batches, b)
 	}
 	if images == 0 {
-		return nil, 0, 0, fmt.Errorf("step %d: none of its pictures has a label", t.state.Step+1)
+		return nil, 0, 0, fmt.Errorf("step %d: none of its pictures has a label; %s", t.state.Step+1, t.howToGoOn())
 	}
 	if t.opt.ClassWeights == nil {
 		weight = float64(images)
@@ -547,40 +432,6 @@ func (t *Trainer) stopEarly(ctx context.Context) error {
 	return t.checkpoint(BestCheckpoint, state)
 }
 
-// BestMetrics are the choices of Options.BestBy, the usual one first.
-var BestMetrics = []string{"top1", "top5", "loss"}
-
-// bestValue is what an evaluation's rank among the others depends on.
-func bestValue(by string, eval *EvalResult) float64 {
-	switch by {
-	case "top5":
-		return eval.Top5
-	case "loss":
-		return eval.Loss
-	}
-	return eval.Top1
-}
-
-// bestText is how such a value is called and written.
-func bestText(by string, value float64) (name, text string) {
-	switch by {
-	case "top5":
-		return "top-5", fmt.Sprintf("%.2f %%", 100*value)
-	case "loss":
-		return "loss", fmt.Sprintf("%.4f", value)
-	}
-	return "top-1", fmt.Sprintf("%.2f %%", 100*value)
-}
-
-// better says whether an evaluation is the best so far.
-func (t *Trainer) better(eval *EvalResult) bool {
-	v := bestValue(t.opt.BestBy, eval)
-	if t.opt.BestBy == "loss" {
-		return t.state.BestEpoch == 0 || v < t.state.Best
-	}
-	return t.state.BestEpoch == 0 || v > t.state.Best
-}
-
 // evaluate measures the network; without a validation set it gives nil.
 func (t *Trainer) evaluate(ctx context.Context) (*EvalResult, error) {
 	if t.val == nil {
@@ -609,7 +460,14 @@ func (t *Trainer) logEpoch(loss float64, eval *EvalResult) error {
 	return nil
 }
 
-// checkpoint writes all that is needed to go on from here.
+// diverged is the error of numbers that training does not come back from.
+func (t *Trainer) diverged(step int64, what string) error {
+	return fmt.Errorf("step %d: %s: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", step, what, t.howToGoOn())
+}
+
+// checkpoint writes all that is needed to go on from here. Parameters that are no
+// numbers do not replace those of an earlier checkpoint: nothing could go on from
+// them.
 func (t *Trainer) checkpoint(name string, state TrainState) error {
 	params, err := t.opt.Exec.Params()
 	if err != nil {
@@ -618,6 +476,11 @@ func (t *Trainer) checkpoint(name string, state TrainState) error {
 	momentum, err := t.opt.Exec.Momentum()
 	if err != nil {
 		return fmt.Errorf("after step %d: %w; %s", state.Step, err, t.howToGoOn())
+	}
+	for _, tensor := range slices.Concat(params, momentum) {
+		if !finite(tensor.Data) {
+			return t.diverged(state.Step, tensor.Name+" holds values that are no numbers")
+		}
 	}
 	path := t.path(name)
 	if err := WriteCheckpoint(path, &Checkpoint{Network: t.net, Params: params, Momentum: momentum, State: state}); err != nil {

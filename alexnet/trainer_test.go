@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -362,6 +363,30 @@ func TestALossThatIsNoNumberEndsTheRun(t *testing.T) {
 	require.EqualValues(t, 5, c.State.Step)
 }
 
+// The loss of a step is that before its update: parameters can be lost while it is
+// still a number.
+func TestParametersThatAreNoNumbersReplaceNoCheckpoint(t *testing.T) {
+	opt := tinyRun(t, func(o *Options) { o.CheckpointSteps, o.Val = 2, nil })
+	steps := 0
+	exec := opt.Exec.(*hooked)
+	exec.train = func(TrainStep, *BatchResult) error {
+		if steps++; steps < 8 {
+			return nil
+		}
+		params, err := exec.Params()
+		params[0].Data[1] = float32(math.Inf(1))
+		return errors.Join(err, exec.SetParams(params))
+	}
+	trainer, err := NewTrainer(opt)
+	require.NoError(t, err)
+	_, err = trainer.Run(t.Context())
+	require.ErrorContains(t, err, "step 8: conv1.weight holds values that are no numbers: training has diverged; lower --lr")
+	require.ErrorContains(t, err, "the checkpoint of step 6 is kept")
+	c, err := ReadCheckpoint(opt.OutputDir)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, c.State.Step)
+}
+
 func TestMetricsAndFilesOfARun(t *testing.T) {
 	opt := tinyRun(t, func(o *Options) { o.Net.Solver.GradAccumSteps = 2 })
 	var steps []StepMetrics
@@ -574,6 +599,17 @@ func TestAnotherDeviceIsNoted(t *testing.T) {
 	run(t, again)
 	require.Len(t, notes, 1)
 	require.True(t, strings.Contains(notes[0], `computed on "another": on "cpu"`), notes[0])
+}
+
+// An epoch without as many batches as a step has is one step.
+func TestStepsLargerThanAnEpoch(t *testing.T) {
+	opt := tinyRun(t, func(o *Options) { o.Net.Solver.GradAccumSteps = math.MaxInt })
+	trainer, err := NewTrainer(opt)
+	require.NoError(t, err)
+	require.Equal(t, 1, trainer.StepsPerEpoch())
+	r, err := trainer.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, trainer.Steps(), r.Step)
 }
 
 func TestASetSmallerThanABatch(t *testing.T) {

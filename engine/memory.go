@@ -248,7 +248,7 @@ func Write(d *Device, b Buffer, fill func(words []float32)) error {
 		return err
 	}
 	fill(unsafe.Slice((*float32)(unsafe.Add(b.block.mapped, b.first*WordBytes)), b.n))
-	return d.flush(b)
+	return d.flush(b.block)
 }
 
 // Download copies the beginning of the buffer into data.
@@ -266,15 +266,18 @@ func (d *Device) upload(b Buffer, data []byte) error {
 	if b.block.mapped != nil { // without the lock: work may be submitted meanwhile
 		return d.pieces(b, data, func(host []byte, at uint64, n int) error {
 			copySideBySide(unsafe.Slice((*byte)(unsafe.Add(b.block.mapped, at)), n), host)
-			return nil
-		}, !b.block.coherent)
+			return d.flush(b.block)
+		})
 	}
 	d.submit.Lock()
 	defer d.submit.Unlock()
 	return d.pieces(b, data, func(host []byte, at uint64, n int) error {
 		copy(unsafe.Slice((*byte)(d.staging.mapped), n), host)
+		if err := d.flush(d.staging); err != nil {
+			return err
+		}
 		return d.copyNow(d.staging, b.block, 0, at, uint64(n))
-	}, false)
+	})
 }
 
 // copySideBySide copies with several processors where there is much to copy: one
@@ -296,27 +299,25 @@ func (d *Device) download(b Buffer, data []byte) error {
 	}
 	d.submit.Lock()
 	defer d.submit.Unlock()
-	if b.block.mapped != nil && !b.block.coherent {
-		if err := d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.block.memory)), 0, C.uint64_t(vk.WholeSize), 1)),
-			"vkInvalidateMappedMemoryRanges", "%s", b.name()); err != nil {
-			return err
-		}
-	}
 	return d.pieces(b, data, func(host []byte, at uint64, n int) error {
-		if b.block.mapped != nil {
-			copy(host, unsafe.Slice((*byte)(unsafe.Add(b.block.mapped, at)), n))
-			return nil
+		from := b.block
+		if from.mapped == nil {
+			if err := d.copyNow(b.block, d.staging, at, 0, uint64(n)); err != nil {
+				return err
+			}
+			from, at = d.staging, 0
 		}
-		if err := d.copyNow(b.block, d.staging, at, 0, uint64(n)); err != nil {
+		if err := d.invalidate(from); err != nil {
 			return err
 		}
-		copy(host, unsafe.Slice((*byte)(d.staging.mapped), n))
+		copy(host, unsafe.Slice((*byte)(unsafe.Add(from.mapped, at)), n))
 		return nil
-	}, false)
+	})
 }
 
-// pieces runs move over data in pieces that fit the staging buffer.
-func (d *Device) pieces(b Buffer, data []byte, move func(host []byte, at uint64, n int) error, flush bool) error {
+// pieces runs move over data, in pieces that fit the staging buffer where the host
+// does not see b's own memory.
+func (d *Device) pieces(b Buffer, data []byte, move func(host []byte, at uint64, n int) error) error {
 	if err := d.alive(); err != nil {
 		return err
 	}
@@ -337,19 +338,25 @@ func (d *Device) pieces(b Buffer, data []byte, move func(host []byte, at uint64,
 			return fmt.Errorf("copy %s: %w", b.name(), err)
 		}
 	}
-	if flush {
-		return d.flush(b)
-	}
 	return nil
 }
 
-// flush makes what the host has written visible to the device.
-func (d *Device) flush(b Buffer) error {
-	if b.block.coherent {
+// flush makes what the host has written to its view of a block visible to the device.
+func (d *Device) flush(b *block) error {
+	if b.coherent {
 		return nil
 	}
-	return d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.block.memory)), 0, C.uint64_t(vk.WholeSize), 0)),
-		"vkFlushMappedMemoryRanges", "%s", b.name())
+	return d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.memory)), 0, C.uint64_t(vk.WholeSize), 0)),
+		"vkFlushMappedMemoryRanges", "%s", b.name)
+}
+
+// invalidate makes what the device has written to a block visible to the host.
+func (d *Device) invalidate(b *block) error {
+	if b.coherent {
+		return nil
+	}
+	return d.sink(vk.Result(C.shim_flush(d.shim, C.shim_handle(unsafe.Pointer(b.memory)), 0, C.uint64_t(vk.WholeSize), 1)),
+		"vkInvalidateMappedMemoryRanges", "%s", b.name)
 }
 
 // copyNow copies between two blocks and waits.

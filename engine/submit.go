@@ -36,7 +36,11 @@ func (d *Device) newCommands() (vk.CommandBuffer, error) {
 	begin := &vk.CommandBufferBeginInfo{SType: vk.StructureTypeCommandBufferBeginInfo}
 	result = vk.BeginCommandBuffer(commands[0], begin)
 	begin.Free()
-	return commands[0], d.sink(result, "vkBeginCommandBuffer", "")
+	if err := d.sink(result, "vkBeginCommandBuffer", ""); err != nil {
+		d.freeCommands(commands[0])
+		return nil, err
+	}
+	return commands[0], nil
 }
 
 func (d *Device) freeCommands(c vk.CommandBuffer) {

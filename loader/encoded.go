@@ -54,7 +54,6 @@ func DecoderOf(src Source) string {
 
 func (f *folder) Encoded(i int, buf []byte) ([]byte, error)      { return readFile(f.Name(i), buf) }
 func (l *pictureList) Encoded(i int, buf []byte) ([]byte, error) { return readFile(l.Name(i), buf) }
-func (f files) Encoded(i int, buf []byte) ([]byte, error)        { return readFile(f[i], buf) }
 
 // readFile reads a picture's file.
 func readFile(path string, buf []byte) ([]byte, error) {

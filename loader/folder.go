@@ -115,7 +115,7 @@ func list(dir string) (dirs, pictures []string, err error) {
 			switch {
 			case err == nil:
 				kind = info.Mode().Type()
-			case IsPicture(name): // one that cannot be read
+			case isPicture(name): // one that cannot be read
 				kind = 0
 			default:
 				return nil, nil, fmt.Errorf("follow the symbolic link: %w", err)
@@ -124,7 +124,7 @@ func list(dir string) (dirs, pictures []string, err error) {
 		switch { // a pipe or a device holds no pictures
 		case kind.IsDir():
 			dirs = append(dirs, name)
-		case kind.IsRegular() && IsPicture(name):
+		case kind.IsRegular() && isPicture(name):
 			pictures = append(pictures, name)
 		}
 	}
@@ -231,13 +231,13 @@ func flatClasses(names []string) (classes []string, other string) {
 
 // relabel gives the pictures the labels that their classes have in classes.
 func (f *folder) relabel(classes []string) error {
-	if err := unknownClasses(classes, f.classes); err != nil {
+	to, err := relabelling(classes, f.classes)
+	if err != nil {
 		return err
 	}
-	index := classIndex(classes)
 	for i := range f.pictures {
 		p := &f.pictures[i]
-		p.label = int32(index[f.classes[p.label]])
+		p.label = to[p.label]
 	}
 	f.classes = classes
 	return nil

@@ -518,17 +518,12 @@ func (p *Pack) Read(i int, dst []byte) error {
 
 // Open is picture i.
 func (p *Pack) Open(i int) (image.Image, error) {
-	n := p.index.Size * p.index.Size
-	pixels := make([]byte, 3*n)
+	size := p.index.Size
+	pixels := make([]byte, size*size*3)
 	if err := p.Read(i, pixels); err != nil {
 		return nil, err
 	}
-	img := image.NewRGBA(image.Rect(0, 0, p.index.Size, p.index.Size))
-	for k := range n {
-		copy(img.Pix[4*k:], pixels[3*k:3*k+3])
-		img.Pix[4*k+3] = 255
-	}
-	return img, nil
+	return Picture(pixels, size, size), nil
 }
 
 // fits says why the packed pictures are not those that the input wants.

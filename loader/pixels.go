@@ -10,6 +10,17 @@ import (
 	"image/color"
 )
 
+// Picture shows red, green and blue bytes [height, width, 3], as [Store] writes
+// them, as an image of its own.
+func Picture(pixels []byte, width, height int) *image.RGBA {
+	img := image.NewRGBA(image.Rect(0, 0, width, height))
+	for i := range width * height {
+		copy(img.Pix[4*i:], pixels[3*i:3*i+3])
+		img.Pix[4*i+3] = 255
+	}
+	return img
+}
+
 // rowReader returns a function that writes row y of img, counted from its top,
 // to dst as red, green, blue and 255, over black.
 func rowReader(img image.Image) func(dst []byte, y int) {

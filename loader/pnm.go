@@ -132,14 +132,8 @@ func pnmDecode(r io.Reader) (image.Image, error) {
 			values = append(values, byte((v*255+h.maxval/2)/h.maxval))
 		}
 	}
-	rect := image.Rect(0, 0, h.width, h.height)
 	if h.grey {
-		return &image.Gray{Pix: values, Stride: h.width, Rect: rect}, nil
+		return &image.Gray{Pix: values, Stride: h.width, Rect: image.Rect(0, 0, h.width, h.height)}, nil
 	}
-	img := image.NewRGBA(rect)
-	for i := range h.width * h.height {
-		copy(img.Pix[4*i:], values[3*i:3*i+3])
-		img.Pix[4*i+3] = 255
-	}
-	return img, nil
+	return Picture(values, h.width, h.height), nil
 }

@@ -47,12 +47,15 @@ func TestWarpAgreesWithXImage(t *testing.T) {
 	}
 }
 
+// A stored picture, too, stays what it is: serve explains stored ones.
 func TestSameSizeIsACopy(t *testing.T) {
 	img := testImage(17, 17, 3)
-	for _, mode := range []string{"warp", "short", "letterbox"} {
-		got := make([]byte, 17*17*3)
+	for _, mode := range resizeModes {
+		got, again := make([]byte, 17*17*3), make([]byte, 17*17*3)
 		require.NoError(t, Store(got, img, 17, mode))
 		requireNear(t, img, 0, 0, got, 17, 0)
+		require.NoError(t, Store(again, Picture(got, 17, 17), 17, mode))
+		require.Equal(t, got, again, mode)
 	}
 }
 

@@ -159,9 +159,9 @@ var pictureExtensions = []string{
 // the same, so that --on-bad-image decides about them and none is left out unsaid.
 var foreignExtensions = []string{".heic", ".heif", ".avif", ".jxl", ".jp2"}
 
-// IsPicture says whether a file's name is that of a picture: a known extension
+// isPicture says whether a file's name is that of a picture: a known extension
 // in any case, and not hidden.
-func IsPicture(name string) bool {
+func isPicture(name string) bool {
 	name = filepath.Base(name)
 	ext := strings.ToLower(filepath.Ext(name))
 	return !strings.HasPrefix(name, ".") && (slices.Contains(pictureExtensions, ext) || slices.Contains(foreignExtensions, ext))
@@ -206,6 +206,20 @@ func unknownClasses(train, val []string) error {
 	}
 	return fmt.Errorf("the validation pictures have %d classes that the %d training classes do not include: %s: rename or remove them",
 		len(extra), len(train), abbreviate(extra))
+}
+
+// relabelling gives the label that each of the classes of val has among those of
+// train.
+func relabelling(train, val []string) ([]int32, error) {
+	if err := unknownClasses(train, val); err != nil {
+		return nil, err
+	}
+	index := classIndex(train)
+	to := make([]int32, len(val))
+	for i, class := range val {
+		to[i] = int32(index[class])
+	}
+	return to, nil
 }
 
 // abbreviate joins names, the first few only.
@@ -262,18 +276,6 @@ func Split(src Source, fraction float64, seed uint64) (train, val Source) {
 	slices.Sort(held)
 	return Subset(src, kept), Subset(src, held)
 }
-
-// files is a list of pictures without labels.
-type files []string
-
-// Files is the source of the given picture files, all labelled -1.
-func Files(paths []string) Source { return files(paths) }
-
-func (f files) Len() int                        { return len(f) }
-func (f files) Classes() []string               { return nil }
-func (f files) Label(int) int                   { return -1 }
-func (f files) Name(i int) string               { return f[i] }
-func (f files) Open(i int) (image.Image, error) { return ReadImage(f[i]) }
 
 // parseCount reads the N of "synthetic:N".
 func parseCount(path, s string) (int, error) {

@@ -28,7 +28,7 @@ func TestIsPicture(t *testing.T) {
 		"a.JPEG": true, "dir/b.png": true, "c.TiF": true, "d.webp": true, "e.jfif": true, "g.heic": true, "h.AVIF": true,
 		".hidden.png": false, "._e.jpg": false, "f.txt": false, "jpg": false,
 	} {
-		require.Equal(t, want, IsPicture(name), name)
+		require.Equal(t, want, isPicture(name), name)
 	}
 }
 
@@ -99,15 +99,4 @@ func TestSubset(t *testing.T) {
 	got, err := s.Open(0)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-}
-
-func TestFiles(t *testing.T) {
-	dir := writeFiles(t, map[string][]byte{"a.png": pngBytes(t, testImage(4, 3, 1)), "b.png": []byte("no")})
-	s := Files([]string{filepath.Join(dir, "a.png"), filepath.Join(dir, "b.png")})
-	require.Equal(t, -1, s.Label(0))
-	img, err := s.Open(0)
-	require.NoError(t, err)
-	require.Equal(t, 4, img.Bounds().Dx())
-	_, err = s.Open(1)
-	require.ErrorContains(t, err, filepath.Join(dir, "b.png"))
 }

@@ -186,7 +186,7 @@ func scanTar(r io.ReaderAt, from, end int64, prefix string, depth int) ([]member
 					return err
 				}
 				members = append(members, member{path: prefix + p, offset: at, size: h.Size, text: strings.TrimSpace(string(text))})
-			case IsPicture(p):
+			case isPicture(p):
 				members = append(members, member{path: prefix + p, offset: at, size: h.Size})
 			}
 			return nil
@@ -292,7 +292,7 @@ func readTarGz(r io.Reader) ([]member, error) {
 			return nil, fmt.Errorf("after %d pictures: %w: is the file complete?", len(members), err)
 		}
 		p, ok := memberPath(h)
-		if !ok || !IsPicture(p) {
+		if !ok || !isPicture(p) {
 			continue
 		}
 		if total += h.Size; total > maxArchiveBytes {
@@ -310,7 +310,7 @@ func readTarGz(r io.Reader) ([]member, error) {
 // memberPath returns the clean path of a member that is a picture, its class or
 // an archive.
 func memberPath(h *tar.Header) (string, bool) {
-	if h.Typeflag != tar.TypeReg || !IsPicture(h.Name) && !strings.HasSuffix(h.Name, ".tar") && !strings.HasSuffix(h.Name, ".cls") {
+	if h.Typeflag != tar.TypeReg || !isPicture(h.Name) && !strings.HasSuffix(h.Name, ".tar") && !strings.HasSuffix(h.Name, ".cls") {
 		return "", false
 	}
 	// A sparse member's bytes do not lie in one piece.
@@ -363,13 +363,13 @@ func (a *archive) choose(split string) error {
 		if err != nil {
 			return err
 		}
-		if err := unknownClasses(classes, a.classes); err != nil {
+		to, err := relabelling(classes, a.classes)
+		if err != nil {
 			return err
 		}
-		index := classIndex(classes)
 		for i := range a.members {
 			m := &a.members[i]
-			m.label = int32(index[a.classes[m.label]])
+			m.label = to[m.label]
 		}
 		a.classes = classes
 	}

@@ -31,7 +31,7 @@ shaders() { scripts/shaders.sh check; }
 shader-stats() { scripts/shader-stats.sh; }
 lint() { scripts/lint.sh; }
 unit() { go test -timeout 30m ./...; }
-race() { go test -race -short -timeout 20m ./loader ./engine ./alexnet; }
+race() { go test -race -short -timeout 20m ./loader ./engine ./alexnet ./server; }
 
 # The Khronos validation layer, with synchronization checks within and across
 # submits, has to stay silent. It writes to the tests' standard output, which

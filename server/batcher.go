@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -37,8 +36,8 @@ type batcher struct {
 type job struct {
 	ctx     context.Context
 	since   time.Time
-	pixels  []byte      // [Stored, Stored, 3]
-	explain image.Image // asks for the heat map of class instead
+	pixels  []byte // [Stored, Stored, 3]
+	explain bool   // asks for the heat map of class instead
 	class   int
 	done    chan outcome // holds one
 }
@@ -122,7 +121,7 @@ func (b *batcher) take(first *job) {
 		switch {
 		case j.ctx.Err() != nil: // nobody waits for it any more
 			b.waiting.Add(-1)
-		case j.explain != nil:
+		case j.explain:
 			explain = append(explain, j)
 		default:
 			batch = append(batch, j)
@@ -154,8 +153,9 @@ func (b *batcher) take(first *job) {
 	if len(batch) > 0 {
 		b.eval(batch)
 	}
+	stored := b.config.Net.Input.WithDefaults().Stored
 	for _, j := range explain {
-		heat, err := alexnet.GradCAM(b.config.Exec, b.config.Net, j.explain, j.class)
+		heat, err := alexnet.GradCAM(b.config.Exec, b.config.Net, loader.Picture(j.pixels, stored, stored), j.class)
 		b.note(err)
 		j.done <- outcome{Prediction: alexnet.Prediction{Err: err}, heat: heat}
 	}

@@ -64,7 +64,7 @@ func (s *Server) classify(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, readError(err)
 	}
-	picture, pixels, err := s.prepare(r.Context(), body)
+	pixels, err := s.prepare(r.Context(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +82,13 @@ func (s *Server) classify(r *http.Request) (any, error) {
 	if class < 0 {
 		class = answer.Top[0].Class
 	}
-	answer.HeatMap, err = s.heatMap(r.Context(), picture, class)
+	answer.HeatMap, err = s.heatMap(r.Context(), pixels, class)
 	return answer, err
 }
 
-func (s *Server) heatMap(ctx context.Context, picture image.Image, class int) (*HeatMap, error) {
-	out, err := s.batches.submit(ctx, &job{explain: picture, class: class})
+// heatMap explains a prepared picture.
+func (s *Server) heatMap(ctx context.Context, pixels []byte, class int) (*HeatMap, error) {
+	out, err := s.batches.submit(ctx, &job{pixels: pixels, explain: true, class: class})
 	if err != nil {
 		return nil, err
 	}
@@ -112,25 +113,26 @@ func readError(err error) error {
 	return failure{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 }
 
-// prepare decodes a picture and stores it as the network's input takes it. No
-// more pictures are decoded at a time than there are processors.
-func (s *Server) prepare(ctx context.Context, file []byte) (image.Image, []byte, error) {
+// prepare decodes a picture and stores it as the network's input takes it, [Stored,
+// Stored, 3]. No more pictures are decoded at a time than there are processors, and
+// what was decoded, which may be large, is not kept.
+func (s *Server) prepare(ctx context.Context, file []byte) ([]byte, error) {
 	select {
 	case s.decoders <- struct{}{}:
 		defer func() { <-s.decoders }()
 	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("waiting to decode: %w", ctx.Err())
+		return nil, fmt.Errorf("waiting to decode: %w", ctx.Err())
 	}
 	picture, err := loader.DecodeBytes(file, s.config.MaxPixels)
 	if err != nil {
-		return nil, nil, failf(http.StatusBadRequest, "decode picture: %w", err)
+		return nil, failf(http.StatusBadRequest, "decode picture: %w", err)
 	}
 	in := s.config.Net.Input.WithDefaults()
 	pixels := make([]byte, in.Stored*in.Stored*3)
 	if err := loader.Store(pixels, picture, in.Stored, in.Resize); err != nil {
-		return nil, nil, failf(http.StatusBadRequest, "prepare picture: %w", err)
+		return nil, failf(http.StatusBadRequest, "prepare picture: %w", err)
 	}
-	return picture, pixels, nil
+	return pixels, nil
 }
 
 // writeJSON writes an answer.

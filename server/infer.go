@@ -220,7 +220,7 @@ func (s *Server) fileJobs(r *http.Request, in tensor) ([]*job, error) {
 		if err != nil {
 			return nil, failf(http.StatusBadRequest, "picture %d is not base64: %w", i, err)
 		}
-		_, pixels, err := s.prepare(r.Context(), file)
+		pixels, err := s.prepare(r.Context(), file)
 		if err != nil {
 			return nil, fmt.Errorf("picture %d: %w", i, err)
 		}

@@ -14,12 +14,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"vkalexnet/alexnet"
@@ -446,4 +448,35 @@ func FuzzClassify(f *testing.F) {
 	f.Add([]byte("P6 2 2 255 123456789012"))
 	f.Add([]byte("GIF89a"))
 	f.Fuzz(func(t *testing.T, body []byte) { checkAnswer(t, s, "/classify?explain=1", body) })
+}
+
+// Requests that wait hold the small picture that the network takes and not the one
+// that was sent, which may have a thousand times its bytes.
+func TestWaitingRequestsHoldSmallPictures(t *testing.T) {
+	held := make(chan struct{})
+	s, _ := newTiny(t, Config{MaxBatch: 1}, func(*loader.Batch) error { <-held; return nil })
+	release := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	const side, requests = 2000, 8
+	body := pngOf(t, image.NewRGBA(image.Rect(0, 0, side, side)))
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	var answered sync.WaitGroup
+	for range requests {
+		answered.Go(func() {
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, httptest.NewRequest("POST", "/classify?explain=1", bytes.NewReader(body)))
+			assert.Equal(t, http.StatusOK, w.Code, w.Body)
+		})
+	}
+	require.Eventually(t, func() bool { return s.batches.waiting.Load() == requests-1 }, 20*time.Second, time.Millisecond)
+	runtime.GC() // pools are emptied by the second collection
+	require.Less(t, heap(), before+2*4*side*side)
+	release()
+	answered.Wait()
 }

@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"optim":   {"engine", "layers"},
 	"alexnet": {"engine", "layers", "optim", "loader", "weights", "shaders"},
 	"server":  {"alexnet", "loader"},
+	"bench":   {"engine"},
 }
 
 func TestImportsRunOneWay(t *testing.T) {

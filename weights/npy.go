@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -12,9 +13,13 @@ import (
 //
 // Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 func WriteNPY(w io.Writer, t Tensor) error {
-	shape := ""
-	for _, d := range t.Shape {
-		shape += fmt.Sprintf("%d,", d)
+	dims := make([]string, len(t.Shape))
+	for i, d := range t.Shape {
+		dims[i] = strconv.Itoa(d)
+	}
+	shape := strings.Join(dims, ", ")
+	if len(dims) == 1 { // a tuple of one, as Python writes it
+		shape += ","
 	}
 	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape)
 	text += strings.Repeat(" ", 63-(10+len(text))%64) + "\n"

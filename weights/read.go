@@ -39,25 +39,6 @@ func ReadSafetensors(path string) (*File, error) {
 	return f, nil
 }
 
-// ReadMetadata reads only the strings in the header, without the tensors and
-// without verifying the checksum.
-func ReadMetadata(path string) (map[string]string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read weights: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read weights: %w", err)
-	}
-	h, err := readHeader(file, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("read weights %s: %w", path, err)
-	}
-	return h.metadata, nil
-}
-
 // Read reads a file of the given size in bytes. Nothing in the file makes it
 // take memory beyond a small multiple of that size.
 func Read(r io.Reader, size int64) (*File, error) {

@@ -42,10 +42,6 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	require.Regexp(t, `^sha256:[0-9a-f]{64}$`, got.Metadata["checksum"])
 	require.NotContains(t, f.Metadata, "checksum", "the caller's map is not changed")
 
-	metadata, err := ReadMetadata(path)
-	require.NoError(t, err)
-	require.Equal(t, got.Metadata, metadata)
-
 	w, ok := got.Get("number")
 	require.True(t, ok)
 	require.Equal(t, []float32{7}, w.Data)
@@ -191,8 +187,6 @@ func TestReadingAFolderOrNothing(t *testing.T) {
 	_, err := ReadSafetensors(t.TempDir())
 	require.ErrorContains(t, err, "it is a folder")
 	_, err = ReadSafetensors(filepath.Join(t.TempDir(), "absent"))
-	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = ReadMetadata(filepath.Join(t.TempDir(), "absent"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 

@@ -126,15 +126,10 @@ func (r *torchReader) readSequence() (any, error) {
 		return nil, errors.New("this is no file of torch.save: it has no magic number")
 	}
 	rest := r.data
-	next := func() (any, error) {
-		v, used, err := unpickle(rest, r.storage, r.rebuild)
-		rest = rest[used:]
-		return v, err
-	}
 	var values [5]any
 	for i := range values {
 		var err error
-		if values[i], err = next(); err != nil {
+		if values[i], err = r.next(&rest); err != nil {
 			return nil, err
 		}
 	}
@@ -156,6 +151,13 @@ func (r *torchReader) readSequence() (any, error) {
 		}
 	}
 	return values[3], nil
+}
+
+// next runs the pickle that data begin with, and cuts it off.
+func (r *torchReader) next(data *[]byte) (any, error) {
+	v, used, err := unpickle(*data, r.storage, r.rebuild)
+	*data = (*data)[used:]
+	return v, err
 }
 
 // storageBytes cuts a storage's count and bytes off.
@@ -228,17 +230,12 @@ func (r *torchReader) readTar() (any, error) {
 
 // tarStorages reads a count, that many storages, and the list of views of them.
 func (r *torchReader) tarStorages(rest []byte) error {
-	next := func() (any, error) {
-		v, used, err := unpickle(rest, r.storage, r.rebuild)
-		rest = rest[used:]
-		return v, err
-	}
-	count, err := next()
+	count, err := r.next(&rest)
 	if err != nil {
 		return err
 	}
 	for range number64(count) {
-		v, err := next()
+		v, err := r.next(&rest)
 		if err != nil {
 			return err
 		}
@@ -257,7 +254,7 @@ func (r *torchReader) tarStorages(rest []byte) error {
 		}
 		r.storages[keyOf(t[0])] = s
 	}
-	v, err := next()
+	v, err := r.next(&rest)
 	if err != nil {
 		return err
 	}
@@ -283,17 +280,12 @@ func (r *torchReader) tarStorages(rest []byte) error {
 // pickle, then dimensions (int32 and four bytes), sizes, strides and offset.
 func (r *torchReader) tarTensors(rest []byte) (map[string]*torchView, error) {
 	views := map[string]*torchView{}
-	next := func() (any, error) {
-		v, used, err := unpickle(rest, r.storage, r.rebuild)
-		rest = rest[used:]
-		return v, err
-	}
-	count, err := next()
+	count, err := r.next(&rest)
 	if err != nil {
 		return nil, err
 	}
 	for range number64(count) {
-		v, err := next()
+		v, err := r.next(&rest)
 		if err != nil {
 			return nil, err
 		}

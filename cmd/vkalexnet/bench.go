@@ -111,10 +111,8 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	if slices.Contains(f.modes, "all") {
 		f.modes = benchModes
 	}
-	for _, b := range f.batches {
-		if b < 1 {
-			return usagef("--batch %d: it must be at least 1", b)
-		}
+	if err := checkBatches("batch", f.batches...); err != nil {
+		return err
 	}
 	for _, p := range f.precisions {
 		if !slices.Contains(precisions, p) {

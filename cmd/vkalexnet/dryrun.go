@@ -15,7 +15,6 @@ import (
 const (
 	dryRunSteps  = 20
 	dryRunWarmup = 3
-	dryRunBatch  = 1 << 16 // no larger one is looked for
 )
 
 // dryRun says what a run would take, from its plan and some steps of it whose
@@ -35,17 +34,14 @@ func (r *trainRun) dryRun() error {
 			name  string
 			bytes uint64
 		}{{"weights", plan.Weights}, {"momentum", plan.Momentum}, {"input and results", plan.Input}, {"evaluation", plan.Inference},
-			{"activations and gradients", plan.Temporary}, {"total", plan.Total()}, {"free on the device", r.free}} {
+			{"activations and gradients", plan.Temporary}, {"kept gradients", plan.Gradients}, {"total", plan.Total()}, {"free on the device", r.free}} {
 			fmt.Fprintf(out, "  %-26s%10.1f\n", part.name, float64(part.bytes)/(1<<20))
 		}
-		largest := fmt.Sprint(alexnet.LargestBatch(dryRunBatch, func(n int) bool {
+		largest := alexnet.LargestBatch(alexnet.MaxBatch, func(n int) bool {
 			p, err := alexnet.PlanMemory(info, o.Net, n, o.ExecOptions())
 			return err == nil && p.Total() <= r.free
-		}))
-		if largest == fmt.Sprint(dryRunBatch) {
-			largest += " or more"
-		}
-		fmt.Fprintf(out, "largest batch that fits: %s\n", largest)
+		})
+		fmt.Fprintf(out, "largest batch that fits: %d\n", largest)
 	}
 	return r.measure()
 }

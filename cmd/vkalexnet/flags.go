@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
 )
 
 // oneOf is a flag that takes one of a few words.
@@ -36,6 +38,16 @@ func addOneOf(cmd *cobra.Command, value *string, name, usage string, words ...st
 
 func addFormat(cmd *cobra.Command, value *string, words ...string) {
 	addOneOf(cmd, value, "format", "form of the output", words...)
+}
+
+// checkBatches says which of a flag's batch sizes no executor can be made for.
+func checkBatches(flag string, sizes ...int) error {
+	for _, b := range sizes {
+		if err := alexnet.CheckBatchSize(b); err != nil {
+			return usagef("--%s: %w", flag, err)
+		}
+	}
+	return nil
 }
 
 func addDevice(cmd *cobra.Command, value *string) {

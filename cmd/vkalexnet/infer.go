@@ -25,7 +25,8 @@ func newInfer() *cobra.Command {
 		Use:   "infer --weights FILE PATH...",
 		Short: "Classify pictures",
 		Long: `Classifies pictures. PATH is a file, a folder (all pictures in it and below), "-" for a
-picture on standard input, or synthetic:N for N generated ones that training never sees.
+picture on standard input, or synthetic:N for N generated ones (up to 500) that training
+never sees.
 
 JPEG, PNG, GIF (its first picture), BMP, TIFF, WebP, PPM and PGM are read. The orientation
 that a camera notes (EXIF) is not applied.
@@ -193,15 +194,15 @@ func collect(stdin io.Reader, paths []string) (*pictures, error) {
 				return nil, err
 			}
 		case err != nil && strings.HasPrefix(path, "synthetic:"):
-			count, err := strconv.Atoi(strings.TrimPrefix(path, "synthetic:"))
-			if err != nil || count < 1 {
-				return nil, usagef("%s: how many pictures?", path)
-			}
 			src, err := loader.OpenSource("synthetic", "val")
 			if err != nil {
 				return nil, err
 			}
-			for i := range min(count, src.Len()) {
+			count, err := strconv.Atoi(strings.TrimPrefix(path, "synthetic:"))
+			if err != nil || count < 1 || count > src.Len() {
+				return nil, usagef("%s: how many pictures? There are %d", path, src.Len())
+			}
+			for i := range count {
 				p.add(src.Name(i), func() (image.Image, error) { return src.Open(i) })
 			}
 		default: // a file that is not there is one that cannot be read

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,33 +113,18 @@ func featuresShape(net *alexnet.Network, layer int) ([]int, error) {
 
 // write writes a .npy or a .safetensors file.
 func (f *features) write(path, layer, protocol string) error {
-	shape := append([]int{len(f.names)}, f.shape...)
+	t := weights.Tensor{Name: layer, Shape: append([]int{len(f.names)}, f.shape...), Data: f.data}
 	if strings.EqualFold(filepath.Ext(path), ".npy") {
-		return weights.Replace(path, func(w io.Writer) error { return writeNPY(w, shape, f.data) })
+		return weights.Replace(path, func(w io.Writer) error { return weights.WriteNPY(w, t) })
 	}
 	names, err := json.Marshal(f.names)
 	if err != nil {
 		return err
 	}
 	return weights.WriteSafetensors(path, &weights.File{
-		Tensors:  []weights.Tensor{{Name: layer, Shape: shape, Data: f.data}},
+		Tensors:  []weights.Tensor{t},
 		Metadata: map[string]string{"files": string(names), "layer": layer, "protocol": protocol},
 	})
-}
-
-// writeNPY writes NumPy's format, version 1.0: little-endian float32 in C order.
-func writeNPY(w io.Writer, shape []int, data []float32) error {
-	var text strings.Builder
-	for _, d := range shape {
-		fmt.Fprintf(&text, "%d, ", d)
-	}
-	header := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", strings.TrimSuffix(text.String(), " "))
-	header += strings.Repeat(" ", 63-(10+len(header))%64) + "\n" // the data begins at a multiple of 64
-	head := binary.LittleEndian.AppendUint16([]byte("\x93NUMPY\x01\x00"), uint16(len(header)))
-	if _, err := w.Write(append(head, header...)); err != nil {
-		return err
-	}
-	return binary.Write(w, binary.LittleEndian, data)
 }
 
 // checkFeatures says whether the flags of features can be meant.

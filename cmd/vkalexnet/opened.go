@@ -43,12 +43,10 @@ func (f *modelFlags) check() error {
 		return usagef("which weights? --weights takes a safetensors file or the folder of a run")
 	case f.crops != 1 && f.crops != 5 && f.crops != 10:
 		return usagef("--crops %d: it must be 1, 5 or 10", f.crops)
-	case f.batch < 1:
-		return usagef("--batch-size %d: it must be at least 1", f.batch)
 	case f.workers < 0:
 		return usagef("--workers %d: it must not be negative", f.workers)
 	}
-	return nil
+	return checkBatches("batch-size", f.batch)
 }
 
 // opened is a trained network on its device.

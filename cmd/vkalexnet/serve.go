@@ -38,8 +38,11 @@ put a proxy with both in front.`,
 			if err := f.check(); err != nil {
 				return err
 			}
-			if c.MaxBatch < 1 || c.MaxQueue < c.MaxBatch || bodyMiB < 1 || bodyMiB > 1<<20 || c.MaxPixels < 1 || c.Timeout <= 0 || c.MaxDelay < 0 {
-				return usagef("--max-batch, --max-body, --max-pixels and --timeout must be at least 1, --max-delay not negative, and --max-queue at least --max-batch")
+			if err := checkBatches("max-batch", c.MaxBatch); err != nil {
+				return err
+			}
+			if c.MaxQueue < c.MaxBatch || bodyMiB < 1 || bodyMiB > 1<<20 || c.MaxPixels < 1 || c.Timeout <= 0 || c.MaxDelay < 0 {
+				return usagef("--max-body, --max-pixels and --timeout must be at least 1, --max-delay not negative, and --max-queue at least --max-batch")
 			}
 			c.MaxBody = bodyMiB << 20
 			return serve(cmd, &f, c, listen)

@@ -54,10 +54,8 @@ when a kernel spills vector registers or takes scratch memory.`,
 		Hidden: true, // for those who work on the kernels: make shader-stats
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, b := range batches {
-				if b < 1 {
-					return usagef("--batch-size %d: it must be at least 1", b)
-				}
+			if err := checkBatches("batch-size", batches...); err != nil {
+				return err
 			}
 			dev, err := openForStatistics(device)
 			if err != nil {

@@ -21,10 +21,8 @@ or the path of a network's TOML file.`,
 		Args:              needArguments(1, "which network? MODEL is a preset ("+strings.Join(alexnet.Presets(), ", ")+") or a network's TOML file"),
 		ValidArgsFunction: completeModel,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, b := range batches {
-				if b < 1 {
-					return usagef("--batch-size %d: it must be at least 1", b)
-				}
+			if err := checkBatches("batch-size", batches...); err != nil {
+				return err
 			}
 			if classes < 0 {
 				return usagef("--num-classes %d: it must not be negative", classes)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -206,6 +207,12 @@ func (r *trainRun) openData() error {
 		o.Net = o.Net.WithClasses(classes)
 	}
 	r.flags.classes = classes
+	if n := len(train.Classes()); n > o.Net.NumClasses() {
+		if o.Resume != nil {
+			return fmt.Errorf("%s: the training pictures have %d classes, the checkpoint's network tells %d apart: resume with the data of before", o.Data, n, o.Net.NumClasses())
+		}
+		return usagef("--num-classes %d: the training pictures have %d classes", classes, n)
+	}
 	warn(r.cmd, "data: %s: %d pictures to train on, %d to validate on, %d classes", o.Data, train.Len(), val.Len(), classes)
 	sayDecoder(r.cmd, train)
 	if o.Resume == nil {
@@ -238,16 +245,16 @@ func (r *trainRun) openWeights() error {
 	if err := r.options.Net.Reinitialise(file, r.flags.fineTuning.reinit, r.options.Seed); err != nil {
 		return usageError{err}
 	}
-	initial, err := r.options.Net.InitialParams(r.options.Seed)
+	specs, err := r.options.Net.ParamSpecs()
 	if err != nil {
 		return err
 	}
-	for _, fresh := range initial[max(0, len(initial)-2):] {
+	for _, s := range specs[max(0, len(specs)-2):] {
 		for i, t := range file.Tensors {
-			if t.Name == fresh.Name && len(t.Shape) == len(fresh.Shape) && t.Shape[0] != fresh.Shape[0] {
-				file.Tensors[i] = fresh
-				warn(r.cmd, "weights: %s has %d classes and the data %d: it starts anew", t.Name, t.Shape[0], fresh.Shape[0])
-				if r.options.Net.Frozen(t.Name) {
+			if t.Name == s.Name && len(t.Shape) == len(s.Shape) && t.Shape[0] != s.Shape[0] {
+				file.Tensors[i] = s.Initial(r.options.Seed)
+				warn(r.cmd, "weights: %s has %d classes and the data %d: it starts anew", t.Name, t.Shape[0], s.Shape[0])
+				if s.Frozen() {
 					return usagef("--freeze: %s must start anew for another number of classes, and would stay at its random values", t.Name)
 				}
 			}

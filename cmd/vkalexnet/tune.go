@@ -29,10 +29,8 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 		Example: "  vkalexnet tune --model alexnet --batch-size 128",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, b := range batches {
-				if b < 1 {
-					return usagef("--batch-size %d: it must be at least 1", b)
-				}
+			if err := checkBatches("batch-size", batches...); err != nil {
+				return err
 			}
 			if device == cpuDevice {
 				return usagef("--device cpu has nothing to choose from: choose a Vulkan device")

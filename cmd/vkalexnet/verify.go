@@ -27,8 +27,8 @@ kernel and then by those that tuning may choose instead, which the row names. Ex
 		Example: "  vkalexnet verify --model alexnet --device 0",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if batch < 1 {
-				return usagef("--batch-size %d: it must be at least 1", batch)
+			if err := checkBatches("batch-size", batch); err != nil {
+				return err
 			}
 			if device == cpuDevice {
 				return usagef("--device cpu is the reference itself: choose a Vulkan device")
