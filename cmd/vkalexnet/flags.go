@@ -1,11 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"vkalexnet/engine"
 )
 
 // oneOf is a flag that takes one of a few words.
@@ -38,6 +42,38 @@ func addFormat(cmd *cobra.Command, value *string, words ...string) {
 	addOneOf(cmd, value, "format", "form of the output", words...)
 }
 
+// deviceFlag is --device: nothing, as an unset variable of a script gives it, is "auto".
+type deviceFlag struct{ value *string }
+
+func (d deviceFlag) String() string { return *d.value }
+func (d deviceFlag) Type() string   { return "string" }
+func (d deviceFlag) Set(s string) error {
+	*d.value = cmp.Or(s, "auto")
+	return nil
+}
+
 func addDevice(cmd *cobra.Command, value *string) {
-	cmd.Flags().StringVar(value, "device", "auto", `device: "auto", "cpu" (no Vulkan, slow), or an index, beginning of a UUID or part of a name that 'vkalexnet devices' lists`)
+	*value = "auto"
+	cmd.Flags().Var(deviceFlag{value}, "device", `"auto", "cpu" (no Vulkan, slow), or an index, beginning of a UUID or part of a name that 'vkalexnet devices' lists`)
+	_ = cmd.RegisterFlagCompletionFunc("device", completeDevice)
+}
+
+// completeDevice offers the names of the devices that are there.
+func completeDevice(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	words := []string{"auto", cpuDevice}
+	infos, _ := engine.Devices() // without a driver there is just less to offer
+	for _, info := range infos {
+		words = append(words, info.Name)
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+// addAlias gives a flag a second name, which the help leaves out.
+func addAlias(cmd *cobra.Command, alias, name string) {
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, given string) pflag.NormalizedName {
+		if given == alias {
+			given = name
+		}
+		return pflag.NormalizedName(given)
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"vkalexnet/alexnet"
 	"vkalexnet/optim"
@@ -55,12 +54,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "weight-decay" {
-			name = "wd"
-		}
-		return pflag.NormalizedName(name)
-	})
+	addAlias(cmd, "weight-decay", "wd")
 	flags.StringP(configFlag, "c", "", "TOML file of settings (the run's own when resuming)")
 	flags.StringVar(&f.model, "model", "", "preset ("+strings.Join(alexnet.Presets(), ", ")+") or path of a network's TOML file")
 	flags.StringVar(&f.data, "data", "", `pictures: a folder with train/<class>/ and val/<class>/, such a .tar or .tar.gz, CIFAR's binary files, a list of "path label" lines, or "synthetic"`)
