@@ -55,17 +55,19 @@ func (d deviceFlag) Set(s string) error {
 func addDevice(cmd *cobra.Command, value *string) {
 	*value = "auto"
 	cmd.Flags().Var(deviceFlag{value}, "device", `"auto", "cpu" (no Vulkan, slow), or an index, beginning of a UUID or part of a name that 'vkalexnet devices' lists`)
-	_ = cmd.RegisterFlagCompletionFunc("device", completeDevice)
+	addDeviceCompletion(cmd)
 }
 
-// completeDevice offers the names of the devices that are there.
-func completeDevice(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	words := []string{"auto", cpuDevice}
-	infos, _ := engine.Devices() // without a driver there is just less to offer
-	for _, info := range infos {
-		words = append(words, info.Name)
-	}
-	return words, cobra.ShellCompDirectiveNoFileComp
+// addDeviceCompletion offers for --device the names of the devices that are there.
+func addDeviceCompletion(cmd *cobra.Command, more ...string) {
+	_ = cmd.RegisterFlagCompletionFunc("device", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		words := append([]string{"auto", cpuDevice}, more...)
+		infos, _ := engine.Devices() // without a driver there is just less to offer
+		for _, info := range infos {
+			words = append(words, info.Name)
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
 // addAlias gives a flag a second name, which the help leaves out.
