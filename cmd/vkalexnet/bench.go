@@ -44,7 +44,7 @@ func newBench() *cobra.Command {
 	f := benchFlags{}
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the speed of devices",
+		Short: "Measure how fast devices are",
 		Long: `Measures how fast devices classify and train, and what they could do at best.
 
 Modes, several with commas: infer and train measure whole batches of generated
@@ -71,7 +71,7 @@ cannot be measured is "n/a" with the reason, never 0.`,
   vkalexnet bench --device 0 --model alexnet-owt -b 1,8,64 -r 20
   vkalexnet bench compare before.json after.json --fail-if-slower 5%
   vkalexnet bench report result.json -o report.html`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd); err != nil {
 				return err

@@ -18,7 +18,7 @@ func newBenchCompare() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "compare A.json B.json...",
-		Short: "Compare results with those of the first file",
+		Short: "Tell faster from slower from chance",
 		Long: `Compares every test of the other files with the same test of the first one: the ratio
 of the medians, its 95 % interval (bootstrap), and "faster" or "slower" where the
 interval leaves 1 out, "cannot tell" otherwise. The same test is one of the same mode,

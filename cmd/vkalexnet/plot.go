@@ -23,7 +23,7 @@ func newPlot() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "plot RUN...",
-		Short: "Draw loss and accuracy of several runs into one SVG or PNG file",
+		Short: "Draw loss and accuracy of one or more runs",
 		Long: `Draws the training loss (lines) with the validation loss (dots), and the validation
 accuracy, of the runs in these folders over their steps.`,
 		Example: "  vkalexnet plot runs/a runs/b -o compared.svg",

@@ -82,17 +82,22 @@ func findRuns(root string) (runs []*runFolder, err error) {
 func newRuns() *cobra.Command {
 	return &cobra.Command{
 		Use:   "runs [DIR...]",
-		Short: "List runs of training, and in what they differ",
-		Long: `Lists the folders of runs in and below each DIR (default: runs): how far each came,
-its last loss, its best accuracy, and those settings in which the runs differ.`,
+		Short: "List training runs and how they differ",
+		Long: `Lists the runs in and below each DIR (default: runs): how far each came, its last loss,
+its best accuracy, and the settings (in lower case, as config.toml has them) in which
+the runs differ.`,
 		Example: "  vkalexnet runs\n  vkalexnet runs runs/a runs/b",
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, given []string) error {
+			args := given
 			if len(args) == 0 {
 				args = []string{"runs"}
 			}
 			var all []*runFolder
 			for _, root := range args {
 				runs, err := findRuns(root)
+				if errors.Is(err, fs.ErrNotExist) && len(given) == 0 {
+					return fmt.Errorf("there is no folder runs here: give the folders of runs")
+				}
 				if err != nil {
 					return fmt.Errorf("look for runs: %w", err)
 				}
@@ -110,7 +115,7 @@ its last loss, its best accuracy, and those settings in which the runs differ.`,
 func writeRuns(w io.Writer, runs []*runFolder) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	keys := settingDifferences(runs)
-	fmt.Fprintf(t, "RUN\tSTEPS\tEPOCHS\tLOSS\tBEST TOP-1\t%s\n", strings.ToUpper(strings.Join(keys, "\t")))
+	fmt.Fprintf(t, "RUN\tSTEPS\tEPOCHS\tLOSS\tBEST TOP-1\t%s\n", strings.Join(keys, "\t"))
 	for _, r := range runs {
 		steps, epochs, best, loss := int64(0), 0, "-", "-"
 		top := -1.0
