@@ -10,6 +10,9 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+	"vkalexnet/engine"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -64,6 +67,9 @@ device memory, 5 device lost, 130 interrupted.`,
 			}
 			if err := chooseJPEG(); err != nil {
 				return usageError{err}
+			}
+			for _, unknown := range unknownVariables(cmd.Root(), jpegVariable, engine.LimitsVariable, alexnet.FusionVariable) {
+				warn(cmd, "WARNING: %s", unknown)
 			}
 			*parsed = true
 			return nil

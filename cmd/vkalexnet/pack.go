@@ -133,15 +133,17 @@ func sayDecoder(cmd *cobra.Command, src loader.Source) {
 	}
 }
 
-// chooseJPEG heeds VKALEXNET_JPEG, which is for every command and therefore no
-// flag.
+// jpegVariable chooses the decoder of JPEG files, for every command, and is therefore no flag.
+const jpegVariable = "VKALEXNET_JPEG"
+
+// chooseJPEG heeds jpegVariable.
 func chooseJPEG() error {
-	which := os.Getenv("VKALEXNET_JPEG")
+	which := os.Getenv(jpegVariable)
 	if which == "" {
 		return nil
 	}
 	if err := loader.SetJPEG(which); err != nil {
-		return fmt.Errorf("environment: VKALEXNET_JPEG: %w", err)
+		return fmt.Errorf("environment: %s: %w", jpegVariable, err)
 	}
 	return nil
 }

@@ -78,6 +78,27 @@ func valueError(f *pflag.Flag, err error) error {
 	return err
 }
 
+// unknownVariables are the variables of the environment that begin as ours do and set
+// nothing: neither a flag of any command nor one of others.
+func unknownVariables(root *cobra.Command, others ...string) (unknown []string) {
+	known := slices.Clone(others)
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, envName(f.Name)) })
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(root)
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		if value != "" && strings.HasPrefix(name, envPrefix) && !slices.Contains(known, name) {
+			unknown = append(unknown, name+" in the environment sets nothing"+alexnet.DidYouMean(name, known))
+		}
+	}
+	return unknown
+}
+
 // checkFinite refuses NaN and infinities, with which nothing can be computed and
 // which a run's config.toml could not hold.
 func checkFinite(flags *pflag.FlagSet) (failed error) {

@@ -86,7 +86,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	addPrecision(cmd, &f.precision)
 	flags.StringVar(&f.weights, "weights", "", "file (safetensors, .caffemodel, .pth, ONNX) or run to start from: parameters only, by name")
 	flags.StringVar(&f.resume, resumedFlag, "", "run's folder or checkpoint to continue: parameters, momentum, place in the data and settings")
-	flags.StringVar(&f.output, "output-dir", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
+	flags.StringVarP(&f.output, "output-dir", "o", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
 	flags.IntVar(&f.checkpointSteps, "checkpoint-steps", 0, "also write last.safetensors after every so many steps, 0: after epochs only")
 	flags.BoolVar(&f.dryRun, dryRunFlag, false, "report the memory and time that the run would take, from 20 measured steps, and keep nothing")
 	addOneOf(cmd, &f.onBadImage, "on-bad-image", "what to do with a picture that cannot be read", "skip", "fail")

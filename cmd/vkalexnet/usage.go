@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -52,6 +54,9 @@ func flagError(cmd *cobra.Command, err error) error {
 			}
 		})
 		name := unknown.GetSpecifiedName()
+		if at := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(k, name+"-") }); at >= 0 {
+			return fmt.Errorf("unknown flag: --%s: did you mean %q?", name, known[at])
+		}
 		return fmt.Errorf("unknown flag: --%s%s", name, alexnet.DidYouMean(name, known))
 	}
 	var invalid *pflag.InvalidValueError
