@@ -68,7 +68,7 @@ device memory, 5 device lost, 130 interrupted.`,
 			if err := chooseJPEG(); err != nil {
 				return usageError{err}
 			}
-			for _, unknown := range unknownVariables(cmd.Root(), jpegVariable, engine.LimitsVariable, alexnet.FusionVariable) {
+			for _, unknown := range unknownVariables(cmd.Root(), jpegVariable, engine.LimitsVariable, alexnet.FusionVariable, "VKALEXNET_MESA") { // the last one is of scripts/install-deps.sh
 				warn(cmd, "WARNING: %s", unknown)
 			}
 			*parsed = true
