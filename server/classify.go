@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 
 	"vkalexnet/loader"
@@ -141,6 +142,9 @@ func (s *Server) file(r *http.Request) ([]byte, error) {
 func (s *Server) readError(err error) error {
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return failf(http.StatusRequestEntityTooLarge, "the body is larger than the %d bytes that this server takes (--max-body)", large.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return failf(http.StatusRequestTimeout, "the body did not come within %v (--timeout)", s.config.Timeout)
 	}
 	return failure{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 }

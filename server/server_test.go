@@ -427,6 +427,27 @@ func TestTimeoutAndDeviceLost(t *testing.T) {
 	require.True(t, errors.Is(<-done, alexnet.ErrDeviceLost))
 }
 
+// A client that does not send its picture in time is told so.
+func TestSlowClient(t *testing.T) {
+	s, _ := newTiny(t, Config{Timeout: 100 * time.Millisecond}, nil)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, listener) }()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+	require.NoError(t, err)
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), "HTTP/1.1 408 ")
+	require.Contains(t, string(answer), "the body did not come within 100ms (--timeout)")
+	stop()
+	require.NoError(t, <-done)
+}
+
 // A server that is told to stop answers what is under way and takes nothing new.
 func TestGracefulShutdown(t *testing.T) {
 	started, hold := make(chan struct{}), make(chan struct{})

@@ -32,8 +32,13 @@ on the number of workers, but on the JPEG decoder, which pack.json names.`,
 			if out == "" {
 				return usagef("where to? -o takes the folder for the shards")
 			}
-			if opt.Workers < 0 || opt.PerShard < 0 || opt.Size < 1 {
-				return usagef("--workers %d, --per-shard %d, --size %d: workers and pictures cannot be negative, and the size is at least 1", opt.Workers, opt.PerShard, opt.Size)
+			switch {
+			case opt.Workers < 0:
+				return usagef("--workers %d: it must not be negative", opt.Workers)
+			case opt.Size < 1:
+				return usagef("--size %d: it must be at least 1", opt.Size)
+			case opt.PerShard < 1 || opt.PerShard%64 != 0:
+				return usagef("--per-shard %d: it must be a multiple of 64", opt.PerShard)
 			}
 			if model != "" {
 				net, err := loadModel(model)
