@@ -83,7 +83,7 @@ func (r *Result) drift() string {
 	case r.Stats.Drift == nil:
 		return na("fewer than 6 samples")
 	}
-	text := fmt.Sprintf("%+.1f %%", 100**r.Stats.Drift)
+	text := strings.Replace(fmt.Sprintf("%+.1f %%", 100**r.Stats.Drift), "-", "−", 1) // as the spread has it
 	if r.Stats.Drifts() {
 		text += " (unsteady)"
 	}
