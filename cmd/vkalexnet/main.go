@@ -76,6 +76,9 @@ device memory, 5 device lost, 130 interrupted.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
+	root.Version = versionText() // makes --version a flag
+	root.SetVersionTemplate(versionLine())
+	root.SetHelpCommand(newHelp())
 	root.SetFlagErrorFunc(flagError)
 	for _, group := range []struct {
 		title    string
