@@ -421,7 +421,11 @@ func (t *Trainer) step() error {
 		t.state.Forwards++
 	}
 	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return fmt.Errorf("step %d: the loss is %g at learning rate %g: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", number, sum, lr, t.howToGoOn())
+		goOn := t.howToGoOn()
+		if t.lastStep >= 0 { // with the run's own learning rate it would diverge again
+			goOn += fmt.Sprintf(" --lr %g", t.opt.Net.Solver.LR/10)
+		}
+		return fmt.Errorf("step %d: the loss is %g at learning rate %g: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", number, sum, lr, goOn)
 	}
 	t.state.Scale.after(overflow)
 	t.state.Step = number
