@@ -101,15 +101,19 @@ func (s *Summary) WriteTo(w io.Writer) (int64, error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: input %d×%d×%d (channels, height, width)\n\n", s.Name, s.Input[0], s.Input[1], s.Input[2])
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "layer\tkind\toutput\tparameters\tMMAC\t\n")
+	names, kinds := len("layer"), len("kind") // words of one width are not moved to the right
+	for _, l := range s.Layers {
+		names, kinds = max(names, len(l.Name)), max(kinds, len(l.Kind))
+	}
+	fmt.Fprintf(t, "%-*s\t%-*s\toutput\tparameters\tMMAC\t\n", names, "layer", kinds, "kind")
 	for _, l := range s.Layers {
 		params, macs := "", ""
 		if l.Params > 0 {
 			params, macs = thousands(l.Params), fmt.Sprintf("%.1f", 1e-6*float64(l.MACs))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d×%d×%d\t%s\t%s\t\n", l.Name, l.Kind, l.Output[0], l.Output[1], l.Output[2], params, macs)
+		fmt.Fprintf(t, "%-*s\t%-*s\t%d×%d×%d\t%s\t%s\t\n", names, l.Name, kinds, l.Kind, l.Output[0], l.Output[1], l.Output[2], params, macs)
 	}
-	fmt.Fprintf(t, "total\t\t\t%s\t%.1f\t\n", thousands(s.Params), 1e-6*float64(s.MACs))
+	fmt.Fprintf(t, "%-*s\t\t\t%s\t%.1f\t\n", names, "total", thousands(s.Params), 1e-6*float64(s.MACs))
 	if err := t.Flush(); err != nil {
 		return 0, err
 	}

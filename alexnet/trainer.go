@@ -462,7 +462,11 @@ func (t *Trainer) logEpoch(loss float64, eval *EvalResult) error {
 
 // diverged is the error of numbers that training does not come back from.
 func (t *Trainer) diverged(step int64, what string) error {
-	return fmt.Errorf("step %d: %s: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", step, what, t.howToGoOn())
+	goOn := t.howToGoOn()
+	if t.lastStep >= 0 { // with the run's own learning rate it would diverge again
+		goOn += fmt.Sprintf(" --lr %g", t.opt.Net.Solver.LR/10)
+	}
+	return fmt.Errorf("step %d: %s: training has diverged; lower --lr, or add --lr-warmup-epochs; %s", step, what, goOn)
 }
 
 // checkpoint writes all that is needed to go on from here. Parameters that are no

@@ -311,13 +311,47 @@ func TestFiguresOfGrowthAndPrograms(t *testing.T) {
 	require.NoError(t, WriteHTML(&b, []*Report{growth, ours, theirs}))
 	page := b.String()
 	for _, text := range []string{"batch 128, fp32", "batch 128, fp16", ">vkalexnet, from the host<", ">vkalexnet, resident<", ">PyTorch, amp graph<", ">12,800<",
-		"growth with the batch", "milliseconds a picture", "MiB a picture", ">fp16, GPU<", "fp32, GPU, batch 16: 1.25", "fp32, GPU, batch 1: 101"} {
+		"growth with the batch", "milliseconds a picture", "MiB a picture", ">fp16, vkalexnet<", "fp32, vkalexnet, batch 16: 1.25", "fp32, vkalexnet, batch 1: 101"} {
 		assert.Contains(t, page, text)
 	}
 	assert.NotContains(t, page, "batch 16, fp32", "growth makes no bars")
 	figures := strings.Split(page, "<svg")
 	assert.Equal(t, 4, strings.Count(page, "<polyline"), "two panels of two precisions, resident alone")
 	assert.Len(t, figures, 3)
+}
+
+// Bars say whose they are also in a figure that has one program alone; a program has one
+// colour in all figures; what has no result takes a line of text and no bars.
+func TestFiguresOfOneProgramAmongSeveral(t *testing.T) {
+	ours := &Report{Environment: Environment{Program: "vkalexnet", Version: "abc1234"}, Results: []Result{sampled("Card (driver 1)", "", 128, 0.01)}}
+	other := sampled("Card (driver 1)", "PyTorch fp32 eager", 64, 0.006)
+	other.Model = "alexnet-owt"
+	skipped := Result{Device: other.Device, Mode: Infer, Model: "alexnet-owt", Batch: 64, Test: Infer, Variant: "PyTorch fp16 eager", NA: "no time was left"}
+	theirs := &Report{Environment: Environment{Program: "torch_bench.py", Version: "PyTorch 2.11"}, Results: []Result{other, skipped}}
+	var b strings.Builder
+	require.NoError(t, WriteHTML(&b, []*Report{ours, theirs}))
+	charts, _, _ := strings.Cut(b.String(), "Measured with")
+	assert.Contains(t, charts, ">PyTorch, eager<")
+	assert.Regexp(t, `fill="`+colours[1]+`"><title>batch 64, fp32, PyTorch, eager: 10,667 images/s`, charts)
+	assert.Contains(t, charts, "Without a result, as the tables below explain: batch 64, fp16.")
+	assert.NotContains(t, charts, ">batch 64, fp16<")
+	assert.Contains(t, b.String(), "no time was left")
+
+	// Devices are named where they differ, without what stands in brackets.
+	ours.Results = append(ours.Results, sampled("llvmpipe (LLVM 15.0.6, 256 bits)", "", 128, 1))
+	b.Reset()
+	require.NoError(t, WriteHTML(&b, []*Report{ours}))
+	assert.Contains(t, b.String(), ">llvmpipe, infer<")
+	assert.Contains(t, b.String(), ">Card, infer<")
+	ours.Results[1].Device = "Card (driver 2)"
+	b.Reset()
+	require.NoError(t, WriteHTML(&b, []*Report{ours}))
+	assert.Contains(t, b.String(), ">Card (driver 2), infer<", "two that would be called alike")
+}
+
+func TestElided(t *testing.T) {
+	assert.Equal(t, "ab×defgh", elided("ab×defgh", 8))
+	assert.Equal(t, "ab×d…ghi", elided("ab×defghi", 8))
 }
 
 // Whatever the values are, each panel has an axis with at least two numbers.

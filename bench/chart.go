@@ -20,6 +20,11 @@ const (
 	letter     = 6.6 // of the average character at 12 px
 )
 
+// colourOf is the colour of a name's place in a palette.
+func colourOf(palette []string, name string) string {
+	return colours[slices.Index(palette, name)%len(colours)]
+}
+
 // svgText collects the elements of a picture.
 type svgText struct{ strings.Builder }
 
@@ -33,15 +38,16 @@ func (s *svgText) picture(width, height float64) template.HTML {
 	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %.0f %.0f" width="%.0f" role="img" xmlns="http://www.w3.org/2000/svg">`+"\n%s</svg>", width, height, width, s.String()))
 }
 
-// legend writes the names with their colours in lines and gives the height.
-func (s *svgText) legend(names []string, x0 float64) float64 {
+// legend writes the names with their colours in lines and gives the height; a name's
+// colour is that of its place in the palette.
+func (s *svgText) legend(names, palette []string, x0 float64) float64 {
 	x, y := x0, 14.0
-	for i, name := range names {
+	for _, name := range names {
 		width := 26 + letter*float64(utf8.RuneCountInString(name))
 		if x > x0 && x+width > chartWidth {
 			x, y = x0, y+20
 		}
-		s.add(`<rect x="%.1f" y="%.1f" width="12" height="12" rx="2" fill="%s"/>`, x, y-10, colours[i%len(colours)])
+		s.add(`<rect x="%.1f" y="%.1f" width="12" height="12" rx="2" fill="%s"/>`, x, y-10, colourOf(palette, name))
 		s.text(x+17, y, "start", "label", name)
 		x += width
 	}
@@ -51,10 +57,11 @@ func (s *svgText) legend(names []string, x0 float64) float64 {
 // barChart has groups of horizontal bars, each with its name at its left. Bars of one
 // kind have one colour.
 type barChart struct {
-	unit   string
-	groups []string
-	bars   map[string][]bar
-	kinds  []string
+	unit    string
+	groups  []string
+	bars    map[string][]bar
+	kinds   []string // those of the bars
+	palette []string // those of this figure and the ones before it
 }
 
 type bar struct {
@@ -73,6 +80,9 @@ func (c *barChart) add(group string, b bar) {
 	c.bars[group] = append(c.bars[group], b)
 	if !slices.Contains(c.kinds, b.kind) {
 		c.kinds = append(c.kinds, b.kind)
+	}
+	if !slices.Contains(c.palette, b.kind) {
+		c.palette = append(c.palette, b.kind)
 	}
 }
 
@@ -93,19 +103,19 @@ func (c *barChart) svg() template.HTML {
 	scale := (chartWidth - left - right) / largest
 	y := 2.0
 	if len(c.kinds) > 1 {
-		y = s.legend(c.kinds, 0)
+		y = s.legend(c.kinds, c.palette, 0)
 	}
 	for _, group := range c.groups {
 		s.text(0, y+13, "start", "head", group)
 		y += 20
 		top := y
 		for _, b := range c.bars[group] {
-			s.text(left-8, y+thick-5, "end", "label", b.name)
+			s.text(left-8, y+thick-5, "end", "label", elided(b.name, int((left-12)/letter)))
 			if b.why != "" {
 				s.text(left+5, y+thick-5, "start", "number", b.why)
 			} else {
 				s.add(`<rect x="%.2f" y="%.1f" width="%.2f" height="%.1f" fill="%s"><title>%s, %s: %s %s</title></rect>`,
-					left, y, max(b.value*scale, 0.5), thick-3, colours[slices.Index(c.kinds, b.kind)%len(colours)], html.EscapeString(group), html.EscapeString(b.name), grouped(b.value), c.unit)
+					left, y, max(b.value*scale, 0.5), thick-3, colourOf(c.palette, b.kind), html.EscapeString(group), html.EscapeString(b.name), grouped(b.value), c.unit)
 				s.text(left+b.value*scale+5, y+thick-5, "start", "number", grouped(b.value))
 			}
 			y += thick
@@ -114,6 +124,15 @@ func (c *barChart) svg() template.HTML {
 		y += 9
 	}
 	return s.picture(chartWidth, y)
+}
+
+// elided is a text with its middle left out where it is too long; a bar's title has it whole.
+func elided(text string, most int) string {
+	letters := []rune(text)
+	if len(letters) <= most {
+		return text
+	}
+	return string(letters[:most/2]) + "…" + string(letters[len(letters)-(most-1)/2:])
 }
 
 // stackChart has a horizontal bar for each group, in which the series follow each other.
@@ -153,7 +172,7 @@ func (c *stackChart) svg() template.HTML {
 		largest = 1
 	}
 	scale := (chartWidth - left - right) / largest
-	top := s.legend(c.series, left)
+	top := s.legend(c.series, c.series, left)
 	y := top
 	for _, g := range c.groups {
 		x, sum := left, 0.0
@@ -199,7 +218,7 @@ func (c *lineChart) add(panel, series string, batch, value float64) {
 func (c *lineChart) svg() template.HTML {
 	var s svgText
 	const height, bottom, margin = 250.0, 42.0, 58.0
-	top := s.legend(c.series, margin) + 18
+	top := s.legend(c.series, c.series, margin) + 18
 	width := chartWidth / float64(len(c.panels))
 	for i, panel := range c.panels {
 		left, right := float64(i)*width+margin, float64(i+1)*width-16
@@ -279,7 +298,7 @@ func (f *roofline) svg() template.HTML {
 			passes = append(passes, p.pass)
 		}
 	}
-	top := s.legend(passes, 60)
+	top := s.legend(passes, passes, 60)
 	const left, height, bottom = 60.0, 360.0, 40.0
 	xAt := func(v float64) float64 {
 		return left + (chartWidth-left-20)*(math.Log(v)-math.Log(x0))/(math.Log(x1)-math.Log(x0))

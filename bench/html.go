@@ -86,47 +86,53 @@ func seriesName(reports []*Report, i int, r *Result) string {
 	return r.Where()
 }
 
-// kindName says whose a bar or line is: the program's where a figure has several, the
-// file's where it has several of one program, and the device's where it has several.
+// kindName says whose a bar or line is: the program's where the page has several, the
+// file's where a figure has several of one program, and the device's where the page has
+// several. So one thing has one name, and one colour, in all figures.
 func kindName(reports []*Report, i int, r *Result, shown func(*Report) bool) string {
-	programs, devices := map[string]int{}, map[string]bool{}
+	programs, devices := map[string]bool{}, map[string]bool{}
+	files := 0
+	program := reports[i].program()
 	for _, rep := range reports {
-		if !shown(rep) {
-			continue
+		if shown(rep) && rep.program() == program {
+			files++
 		}
-		programs[rep.program()]++
 		for _, q := range rep.Results {
-			if q.Mode == r.Mode && q.Model == r.Model {
-				devices[q.Device] = true
+			if q.Mode == Infer || q.Mode == Train {
+				programs[rep.program()], devices[q.Device] = true, true
 			}
 		}
 	}
 	var parts []string
-	program := reports[i].program()
 	if len(programs) > 1 {
 		parts = append(parts, program)
 	}
-	if programs[program] > 1 {
+	if files > 1 {
 		parts = append(parts, reportTitle(reports, i))
 	}
 	if len(devices) > 1 || len(parts) == 0 {
-		parts = append(parts, r.where(""))
+		short := *r
+		if name, _, _ := strings.Cut(r.Device, " ("); !slices.ContainsFunc(slices.Collect(maps.Keys(devices)), func(d string) bool { return d != r.Device && strings.HasPrefix(d, name) }) {
+			short.Device = name // without the compiler and such in brackets
+		}
+		parts = append(parts, short.where(""))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// program is what the report measured.
+// program is what the report measured: of another program's results, which a script of
+// ours wrote, the beginning of the version.
 func (rep *Report) program() string {
-	if strings.HasPrefix(rep.Environment.Version, "PyTorch") { // by scripts/torch_bench.py
-		return "PyTorch"
+	if name, _, found := strings.Cut(rep.Environment.Version, " "); found {
+		return name
 	}
 	return rep.Environment.Program
 }
 
-// way is the variant without the precision, which figures tell apart otherwise.
+// way is the variant without the precision and the program, which figures tell apart otherwise.
 func (r *Result) way() string {
 	words := strings.FieldsFunc(r.Variant, betweenWords)
-	words = slices.DeleteFunc(words, func(w string) bool { return w == r.precision() || w == "PyTorch" })
+	words = slices.DeleteFunc(words, func(w string) bool { return w == r.precision() || w == "PyTorch" || w == "onnxruntime" })
 	switch {
 	case len(words) > 0:
 		return strings.Join(words, " ")
@@ -170,13 +176,14 @@ func modeTitle(model, mode string) string {
 	if mode == Train {
 		return model + ", training"
 	}
-	return model + ", classifying"
+	return model + ", inference"
 }
 
 // sideBySide has a figure for each model and mode: images per second by batch and
 // precision, all devices and programs beside each other.
 func sideBySide(reports []*Report) []htmlFigure {
 	var figures []htmlFigure
+	var palette []string
 	for _, k := range modelsAndModes(reports) {
 		model, mode := k[0], k[1]
 		type group struct {
@@ -208,15 +215,27 @@ func sideBySide(reports []*Report) []htmlFigure {
 		groups := slices.SortedFunc(maps.Keys(bars), func(a, b group) int {
 			return cmp.Or(cmp.Compare(a.batch, b.batch), cmp.Compare(slices.Index(precisions, a.precision), slices.Index(precisions, b.precision)))
 		})
-		c := barChart{unit: "images/s"}
+		c := barChart{unit: "images/s", palette: palette}
+		var missing []string
 		for _, g := range groups {
+			name := fmt.Sprintf("batch %d, %s", g.batch, g.precision)
+			if !slices.ContainsFunc(bars[g], func(b bar) bool { return b.why == "" }) {
+				missing = append(missing, name) // the tables say why
+				continue
+			}
 			for _, b := range bars[g] {
-				c.add(fmt.Sprintf("batch %d, %s", g.batch, g.precision), b)
+				c.add(name, b)
 			}
 		}
-		if len(groups) > 0 {
-			figures = append(figures, htmlFigure{Title: modeTitle(model, mode), Text: "Images per second, longer is faster. Medians of whole batches.", SVG: c.svg()})
+		palette = c.palette
+		if len(groups) == 0 {
+			continue
 		}
+		text := "Images per second, longer is faster. Medians of whole batches."
+		if len(missing) > 0 {
+			text += " Without a result, as the tables below explain: " + strings.Join(missing, "; ") + "."
+		}
+		figures = append(figures, htmlFigure{Title: modeTitle(model, mode), Text: text, SVG: c.svg()})
 	}
 	return figures
 }

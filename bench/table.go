@@ -83,7 +83,7 @@ func (r *Result) drift() string {
 	case r.Stats.Drift == nil:
 		return na("fewer than 6 samples")
 	}
-	text := fmt.Sprintf("%+.1f %%", 100**r.Stats.Drift)
+	text := strings.Replace(fmt.Sprintf("%+.1f %%", 100**r.Stats.Drift), "-", "−", 1) // as the spread has it
 	if r.Stats.Drifts() {
 		text += " (unsteady)"
 	}
@@ -301,7 +301,10 @@ func (rep *Report) about() []string {
 	lines = append(lines, join(e.OS, e.Kernel, e.CPU, threads, memory, load))
 	for _, d := range rep.Devices {
 		line := d.Describe()
-		if d.Type == engine.Software {
+		switch {
+		case d.Driver == "":
+			line += ": plain loops, for comparison"
+		case d.Type == engine.Software:
 			line += ": a software driver, its figures are the CPU's"
 		}
 		lines = append(lines, line)

@@ -300,6 +300,9 @@ func (i *Info) computeFamily() int {
 
 // Describe is one line that names the device for people.
 func (i Info) Describe() string {
+	if i.Driver == "" { // the CPU reference, where it stands among devices
+		return i.Name
+	}
 	return fmt.Sprintf("%s (%s, %s %s, Vulkan %s)", i.Name, i.Type, i.Driver, i.DriverVersion, i.API)
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -26,6 +27,9 @@ type Limits struct {
 // device what a smaller one would do: "storage_range=1048576,shared=16384".
 const LimitsVariable = "VKALEXNET_LIMITS"
 
+// ErrLimits is a LimitsVariable that cannot be meant.
+var ErrLimits = errors.New("environment: " + LimitsVariable)
+
 // lower applies LimitsVariable. A limit can only be lowered.
 func (l *Limits) lower() error {
 	text := os.Getenv(LimitsVariable)
@@ -36,7 +40,7 @@ func (l *Limits) lower() error {
 		name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
 		n, err := strconv.ParseUint(value, 10, 63)
 		if !ok || err != nil || n == 0 {
-			return fmt.Errorf("%s: %q is not name=number", LimitsVariable, pair)
+			return fmt.Errorf("%w: %q is not name=number", ErrLimits, pair)
 		}
 		small := uint32(min(n, 1<<32-1))
 		switch name {
@@ -53,7 +57,7 @@ func (l *Limits) lower() error {
 		case "storage_buffers":
 			l.StorageBuffers = min(l.StorageBuffers, small)
 		default:
-			return fmt.Errorf("%s: %q is not one of storage_range, allocation, shared, invocations, group_count, storage_buffers", LimitsVariable, name)
+			return fmt.Errorf("%w: %q is not one of storage_range, allocation, shared, invocations, group_count, storage_buffers", ErrLimits, name)
 		}
 	}
 	return nil

@@ -422,7 +422,7 @@ func openPack(dir, split string) (*Pack, error) {
 	p := &Pack{dir: dir, first: []int{0}}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if err := d.Decode(&p.index); err != nil {
-		return nil, fmt.Errorf("open packed pictures: %s: %w", filepath.Join(dir, packFile), err)
+		return nil, fmt.Errorf("open packed pictures: %s: it is damaged: %w: run the same `vkalexnet pack` again", filepath.Join(dir, packFile), err)
 	}
 	if p.index.Schema != packSchema || p.index.Size < 1 || p.index.Size > maxSide {
 		return nil, fmt.Errorf("open packed pictures: %s: schema %q, size %d: this program reads %q: pack again", filepath.Join(dir, packFile), p.index.Schema, p.index.Size, packSchema)

@@ -23,3 +23,9 @@ show bin/vkalexnet infer --weights demo/best.safetensors -k 3 synthetic:8
 echo "Pictures to look at:"
 echo "  demo/loss.png     how the loss fell and the accuracy rose"
 echo "  demo/filters.png  what the first layer has learned to see"
+echo
+echo "Next: bin/vkalexnet serve --weights demo        a page that classifies pictures"
+echo "      bin/vkalexnet bench --mode infer -b 16    how fast this device is"
+if [ -n "${VK_DRIVER_FILES:-}" ]; then
+	echo "These ran on the driver that this chooses: export VK_DRIVER_FILES=$VK_DRIVER_FILES"
+fi

@@ -85,13 +85,17 @@ func TestPage(t *testing.T) {
 	}
 	d := startBrowser(t)
 	defer d.call("DELETE", "", nil, nil)
-	d.call("POST", "/window/rect", map[string]int{"width": 1060, "height": 760}, nil)
+	d.call("POST", "/window/rect", map[string]int{"width": 1060, "height": 860}, nil)
 	d.call("POST", "/url", map[string]string{"url": url + "/"}, nil)
 
 	// Nothing comes from elsewhere.
 	var origins []string
 	d.script(&origins, `return [...new Set(performance.getEntriesByType("resource").map(e => new URL(e.name).origin))]`)
 	require.Equal(t, []string{url}, origins)
+
+	var slider bool
+	d.script(&slider, `return document.getElementById("mix").checkVisibility()`)
+	require.False(t, slider, "there is no heat map yet")
 
 	const drop = `
 		const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0)), data = new DataTransfer();

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 
 	"vkalexnet/loader"
@@ -45,7 +47,8 @@ func (s *Server) about(*http.Request) (any, error) {
 	return map[string]any{"name": s.config.Name, "classes": s.config.Net.NumClasses(), "device": s.config.Exec.Name()}, nil
 }
 
-// classify answers POST /classify?k=5&explain=1&class=N: the body is a picture.
+// classify answers POST /classify?k=5&explain=1&class=N: the body is a picture, or a
+// form with one.
 func (s *Server) classify(r *http.Request) (any, error) {
 	classes := s.config.Net.NumClasses()
 	k, err := number(r, "k", min(5, classes), 1, max(5, classes))
@@ -60,9 +63,9 @@ func (s *Server) classify(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := s.file(r)
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
 	pixels, err := s.prepare(r.Context(), body)
 	if err != nil {
@@ -108,8 +111,42 @@ func dataURL(picture image.Image) (string, error) {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(file.Bytes()), nil
 }
 
+// file is the request's body, or the first file of the form that it is.
+func (s *Server) file(r *http.Request) ([]byte, error) {
+	from := io.Reader(r.Body)
+	if form, err := r.MultipartReader(); !errors.Is(err, http.ErrNotMultipart) {
+		if err != nil {
+			return nil, failf(http.StatusBadRequest, "read the form: %w", err)
+		}
+		for {
+			part, err := form.NextPart()
+			if errors.Is(err, io.EOF) {
+				return nil, failf(http.StatusBadRequest, "the form has no file: send the picture as a file, or as the body itself")
+			}
+			if err != nil {
+				return nil, s.readError(err)
+			}
+			if part.FileName() != "" {
+				from = part
+				break
+			}
+		}
+	}
+	body, err := io.ReadAll(from)
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	return body, nil
+}
+
 // readError is the error of a body that did not come: too large, too slow, cut off.
-func readError(err error) error {
+func (s *Server) readError(err error) error {
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return failf(http.StatusRequestEntityTooLarge, "the body is larger than the %d bytes that this server takes (--max-body)", large.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return failf(http.StatusRequestTimeout, "the body did not come within %v (--timeout)", s.config.Timeout)
+	}
 	return failure{http.StatusBadRequest, fmt.Errorf("read the body: %w", err)}
 }
 

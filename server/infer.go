@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"runtime/debug"
 	"slices"
 )
 
@@ -53,11 +52,7 @@ type inferResponse struct {
 }
 
 func (s *Server) serverMetadata(*http.Request) (any, error) {
-	release := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		release = info.Main.Version
-	}
-	return map[string]any{"name": "vkalexnet", "version": release, "extensions": []string{}}, nil
+	return map[string]any{"name": "vkalexnet", "version": s.config.Version, "extensions": []string{}}, nil
 }
 
 func (s *Server) live(*http.Request) (any, error) { return map[string]bool{"live": true}, nil }
@@ -117,7 +112,7 @@ func (s *Server) infer(r *http.Request) (any, error) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, readError(err)
+		return nil, s.readError(err)
 	}
 	var q inferRequest
 	if err := json.Unmarshal(body, &q); err != nil {

@@ -5,6 +5,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -29,6 +30,8 @@ type Config struct {
 	Exec alexnet.Executor
 	// Name is the model's name in the protocol's routes (default: the network's).
 	Name string
+	// Version is the program's, told by GET /v2 ("unknown").
+	Version string
 	// MaxBatch is the number of pictures in a batch (16), MaxDelay how long one
 	// picture waits for others to share its batch.
 	MaxBatch int
@@ -49,6 +52,7 @@ func (c Config) WithDefaults() Config {
 	if c.Name == "" {
 		c.Name = c.Net.Name
 	}
+	c.Version = cmp.Or(c.Version, "unknown")
 	fill(&c.MaxBatch, 16)
 	fill(&c.MaxQueue, 256)
 	fill(&c.MaxBody, 32<<20)
@@ -103,7 +107,11 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.mux.Handle("GET /", withPolicy(http.FileServerFS(files)))
+	serveFile := withPolicy(http.FileServerFS(files))
+	for _, name := range []string{"{$}", "app.js", "style.css"} {
+		s.mux.Handle("GET /"+name, serveFile)
+	}
+	s.handle(elsewhere, s.noRoute)
 	s.mux.Handle("GET /metrics", s.metrics.handler())
 	s.handle("POST /classify", s.classify)
 	s.handle("GET /model", s.about)
@@ -116,6 +124,21 @@ func New(config Config) (*Server, error) {
 		s.handle("POST "+model+"/infer", s.infer)
 	}
 	return s, nil
+}
+
+// elsewhere is the route of what no other route takes.
+const elsewhere = "/"
+
+// noRoute answers what no other route takes, and says so when the method is all that is wrong.
+func (s *Server) noRoute(r *http.Request) (any, error) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != elsewhere {
+			return nil, wrongMethod{method, failf(http.StatusMethodNotAllowed, "%.20s %.80s: this route takes %s", r.Method, r.URL.Path, method)}
+		}
+	}
+	return nil, failf(http.StatusNotFound, "nothing at %.80s: there are / (a page), POST /classify, /v2 and /metrics", r.URL.Path)
 }
 
 // withPolicy keeps the page from loading anything from elsewhere.
@@ -174,6 +197,14 @@ type failure struct {
 
 func (f failure) Unwrap() error { return f.error }
 
+// wrongMethod is the failure of a route that takes another method.
+type wrongMethod struct {
+	allowed string
+	error
+}
+
+func (m wrongMethod) Unwrap() error { return m.error }
+
 func failf(status int, format string, args ...any) error {
 	return failure{status, fmt.Errorf(format, args...)}
 }
@@ -193,6 +224,9 @@ func (s *Server) handle(route string, h handler) {
 			status = s.statusOf(err)
 			if status == http.StatusTooManyRequests {
 				w.Header().Set("Retry-After", "1")
+			}
+			if m := (wrongMethod{}); errors.As(err, &m) {
+				w.Header().Set("Allow", m.allowed)
 			}
 			answer = map[string]string{"error": err.Error()}
 		}
@@ -217,10 +251,7 @@ func (s *Server) limited(h handler, w http.ResponseWriter, r *http.Request) (any
 // statusOf is the status that tells of an error.
 func (s *Server) statusOf(err error) int {
 	var f failure
-	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &large):
-		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &f):
 		return f.status
 	case errors.Is(err, context.DeadlineExceeded):

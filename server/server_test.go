@@ -11,6 +11,7 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -276,7 +277,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"/classify", "", 400, "the file is empty"},
 		{"/classify", "hello", 400, "not a picture of a known kind"},
-		{"/classify", strings.Repeat("x", 5000), 413, "request body too large"},
+		{"/classify", strings.Repeat("x", 5000), 413, "larger than the 4000 bytes"},
 		{"/classify", string(large), 400, "40×40"},
 		{"/classify?k=0", "", 400, "from 1 to"},
 		{"/classify?class=3", "", 400, "from 0 to 2"},
@@ -305,6 +306,67 @@ func TestRefusals(t *testing.T) {
 		require.Equal(t, c.code, code, "%s %.60s: %s", c.path, c.body, got.Error)
 		require.Contains(t, got.Error, c.want)
 	}
+}
+
+// Every answer that is an error is JSON, also where there is no such route or method.
+func TestNoSuchRoute(t *testing.T) {
+	s, _ := newTiny(t, Config{Version: "v1.2"}, nil)
+	for _, c := range []struct {
+		method, path string
+		code         int
+		want         string
+	}{
+		{"GET", "/nothing", 404, "nothing at /nothing"},
+		{"GET", "/page/index.html", 404, "nothing at"},
+		{"GET", "/classify", 405, "takes POST"},
+		{"OPTIONS", "/classify", 405, "takes POST"},
+		{"DELETE", "/v2", 405, "takes GET"},
+		{"PUT", "/", 405, "takes GET"},
+	} {
+		var got inferAnswer
+		code, err := ask(s, c.method, c.path, nil, &got)
+		require.NoError(t, err)
+		require.Equal(t, c.code, code, "%s %s", c.method, c.path)
+		require.Contains(t, got.Error, c.want)
+	}
+	var got map[string]any
+	_, err := ask(s, "GET", "/v2", nil, &got)
+	require.NoError(t, err)
+	require.Equal(t, "v1.2", got["version"])
+}
+
+// A form with a picture, as browsers and `curl -F` send it, has the answer of the picture.
+func TestForm(t *testing.T) {
+	s, _ := newTiny(t, Config{MaxBody: 4000}, nil)
+	post := func(withFile bool, file []byte) (code int, text string) {
+		var body bytes.Buffer
+		form := multipart.NewWriter(&body)
+		require.NoError(t, form.WriteField("note", "a field, no file"))
+		if withFile {
+			part, err := form.CreateFormFile("file", "dot.png")
+			require.NoError(t, err)
+			_, err = part.Write(file)
+			require.NoError(t, err)
+		}
+		require.NoError(t, form.Close())
+		r := httptest.NewRequest("POST", "/classify?k=1", &body)
+		r.Header.Set("Content-Type", form.FormDataContentType())
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	file := pngOf(t, picture(3))
+	r := httptest.NewRecorder()
+	s.ServeHTTP(r, httptest.NewRequest("POST", "/classify?k=1", bytes.NewReader(file)))
+	code, text := post(true, file)
+	require.Equal(t, 200, code, text)
+	require.Equal(t, r.Body.String(), text)
+	code, text = post(false, nil)
+	require.Equal(t, 400, code)
+	require.Contains(t, text, "the form has no file")
+	code, text = post(true, make([]byte, 5000))
+	require.Equal(t, 413, code)
+	require.Contains(t, text, "larger than the 4000 bytes")
 }
 
 // Pictures that come while the device is busy share the next batches; what the
@@ -365,6 +427,27 @@ func TestTimeoutAndDeviceLost(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 503, code)
 	require.True(t, errors.Is(<-done, alexnet.ErrDeviceLost))
+}
+
+// A client that does not send its picture in time is told so.
+func TestSlowClient(t *testing.T) {
+	s, _ := newTiny(t, Config{Timeout: 100 * time.Millisecond}, nil)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, listener) }()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+	require.NoError(t, err)
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), "HTTP/1.1 408 ")
+	require.Contains(t, string(answer), "the body did not come within 100ms (--timeout)")
+	stop()
+	require.NoError(t, <-done)
 }
 
 // A server that is told to stop answers what is under way and takes nothing new.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func newBench() *cobra.Command {
 	f := benchFlags{}
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the speed of devices",
+		Short: "Measure how fast devices are",
 		Long: `Measures how fast devices classify and train, and what they could do at best.
 
 Modes, several with commas: infer and train measure whole batches of generated
@@ -52,25 +53,25 @@ device's own timestamps; peak measures multiply-adds in registers, the bandwidth
 memory and copies; gemm the product of square matrices; loader reading and scaling of
 pictures.
 
-infer and train give two rows each. The first has all that use has: the batch's pictures,
-as bytes, are written to the device while it computes the batch before, and losses and
-logits are read back; where the device is faster than the host can write (stored² × 3
-bytes a picture), the host is what it measures. The second, "resident", computes pictures
-that are on the device already, as benchmarks of frameworks do.
+infer and train give two rows each. The first is what a real run does: the pictures of
+each batch, as bytes, are written to the device while it computes the batch before, and
+losses and logits are read back; where the device is faster than the host can write
+(stored² × 3 bytes a picture), it measures the host. The second, "resident", computes
+pictures that are on the device already, as benchmarks of frameworks do.
 
 A GPU's clock rises during the first second of work and falls when it is idle. So a GPU
 is kept busy for 1.5 s before its first test, and every test is first run --warmup times,
 for --warmup-time seconds at least, and until runs no longer become faster (for half of
---max-time at most). A test that still drifts is told.
+--max-time at most). A test that still drifts is reported.
 
 Before it is timed, every result is compared with the CPU reference; a wrong one is
-refused, and the exit code is 1. Times are medians; -o json and csv have all samples.
-"n/a" stands with its reason where there is nothing to tell, never 0.`,
+refused, and the exit code is 1. Times are medians; json and csv have all samples. What
+cannot be measured is "n/a" with the reason, never 0.`,
 		Example: `  vkalexnet bench --device all --mode infer,train,layers --out result.json
-  vkalexnet bench --device 0 --model alexnet-owt --batch 1,8,64 -r 20
+  vkalexnet bench --device 0 --model alexnet-owt -b 1,8,64 -r 20
   vkalexnet bench compare before.json after.json --fail-if-slower 5%
-  vkalexnet bench report result.json --out report.html`,
-		Args: cobra.NoArgs,
+  vkalexnet bench report result.json -o report.html`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd); err != nil {
 				return err
@@ -79,9 +80,10 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 		},
 	}
 	flags := cmd.Flags()
+	addAlias(cmd, "batch", "batch-size")
 	flags.StringSliceVar(&f.devices, "device", []string{"auto"}, `devices: "all", "auto", "cpu" (the slow reference), or indices, beginnings of UUIDs or parts of names`)
 	flags.StringSliceVar(&f.models, "model", []string{"alexnet"}, "presets or paths of networks' TOML files")
-	flags.IntSliceVarP(&f.batches, "batch", "b", []int{1, 16, 128}, "batch sizes, in pictures")
+	flags.IntSliceVarP(&f.batches, "batch-size", "b", []int{1, 16, 128}, "batch sizes, in pictures; also --batch")
 	flags.BoolVar(&f.noTune, "no-tune", false, "use the fixed table of tiles, not the fastest for the device")
 	flags.Float64Var(&f.tuneBudget, "tune-budget", 20, "seconds for tuning a model's batch size on a GPU, 0: take only what was found before")
 	flags.StringSliceVar(&f.modes, "mode", []string{bench.Infer, bench.Train}, "what to measure: "+strings.Join(benchModes, ", ")+", or all")
@@ -93,9 +95,10 @@ refused, and the exit code is 1. Times are medians; -o json and csv have all sam
 	flags.IntVar(&f.size, "size", 1024, "side of the matrices of mode gemm")
 	flags.StringVar(&f.data, "data", "", "pictures for mode loader, as train takes them (default: generated JPEG files of 500×375)")
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines of mode loader, 0: one per processor")
-	flags.StringVar(&f.out, "out", "", "file for the results; the table still goes to standard output")
-	f.format = "md"
-	flags.VarP(oneOf{&f.format, []string{"md", "json", "jsonl", "csv"}}, "output", "o", "form of the results: md, json, jsonl, csv (with --out: by its ending)")
+	flags.StringVar(&f.out, "out", "", "file for the results, in the form of its ending; the table still goes to standard output")
+	flags.StringVarP(&f.format, "output", "o", "md", "form of the results: md, json, jsonl, csv; or a file, as --out")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"md", "json", "jsonl", "csv"}, cobra.ShellCompDirectiveDefault))
+	addDeviceCompletion(cmd, "all")
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	_ = cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(append(benchModes, "all"), cobra.ShellCompDirectiveNoFileComp))
 	cmd.AddCommand(newBenchCompare(), newBenchReport())
@@ -111,7 +114,7 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	if slices.Contains(f.modes, "all") {
 		f.modes = benchModes
 	}
-	if err := checkBatches("batch", f.batches...); err != nil {
+	if err := checkBatches("batch-size", f.batches...); err != nil {
 		return err
 	}
 	for _, p := range f.precisions {
@@ -121,7 +124,7 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	}
 	switch {
 	case len(f.modes) == 0 || len(f.devices) == 0 || len(f.models) == 0 || len(f.batches) == 0 || len(f.precisions) == 0:
-		return usagef("--mode, --device, --model, --batch and --precision each need at least one value")
+		return usagef("--mode, --device, --model, --batch-size and --precision each need at least one value")
 	case f.Repeat < 1:
 		return usagef("--repeat %d: it must be at least 1", f.Repeat)
 	case f.Warmup < 0:
@@ -138,10 +141,24 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 		return usagef("--workers %d: it must not be negative", f.workers)
 	}
 	f.MaxTime = time.Duration(f.maxTime * float64(time.Second))
-	if ending := strings.TrimPrefix(filepath.Ext(f.out), "."); f.out != "" && !cmd.Flags().Changed("output") {
+	formGiven := cmd.Flags().Changed("output")
+	if benchFormats[f.format] == nil {
+		if filepath.Ext(f.format) == "" || f.out != "" {
+			return usagef("-o %s: it must be md, json, jsonl or csv, or a file with such an ending", f.format)
+		}
+		f.out, formGiven = f.format, false
+	}
+	if f.out == "" {
+		return nil
+	}
+	if ending := strings.TrimPrefix(filepath.Ext(f.out), "."); !formGiven {
 		if f.format = ending; benchFormats[ending] == nil {
 			return usagef("--out %s: say with -o in which form: md, json, jsonl, csv", f.out)
 		}
+	}
+	// Before hours of measuring, not after.
+	if info, err := os.Stat(filepath.Dir(f.out)); err != nil || !info.IsDir() {
+		return usagef("--out %s: there is no folder %s", f.out, filepath.Dir(f.out))
 	}
 	return nil
 }
@@ -249,10 +266,11 @@ func (b *benchmark) choose() ([]engine.Info, error) {
 func (b *benchmark) write() error {
 	f := b.flags
 	if f.out != "" {
-		if err := weights.Replace(f.out, func(w io.Writer) error { return benchFormats[f.format](b.report, w) }); err != nil {
-			return fmt.Errorf("write the results: %w", err)
+		err := weights.Replace(f.out, func(w io.Writer) error { return benchFormats[f.format](b.report, w) })
+		if err != nil {
+			err = fmt.Errorf("write the results: %w", err)
 		}
-		return b.report.WriteMarkdown(b.cmd.OutOrStdout())
+		return errors.Join(err, b.report.WriteMarkdown(b.cmd.OutOrStdout())) // the table is not lost with the file
 	}
 	return benchFormats[f.format](b.report, b.cmd.OutOrStdout())
 }

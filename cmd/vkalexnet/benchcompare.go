@@ -18,7 +18,7 @@ func newBenchCompare() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "compare A.json B.json...",
-		Short: "Compare results with those of the first file",
+		Short: "Tell faster from slower from chance",
 		Long: `Compares every test of the other files with the same test of the first one: the ratio
 of the medians, its 95 % interval (bootstrap), and "faster" or "slower" where the
 interval leaves 1 out, "cannot tell" otherwise. The same test is one of the same mode,
@@ -32,7 +32,12 @@ first file whose way the other one lacks is compared with the other's fastest, w
 row names. --all-variants compares every way with every other, in all precisions.`,
 		Example: `  vkalexnet bench compare before.json after.json --fail-if-slower 5%
   vkalexnet bench compare result.json torch.json      # scripts/torch_bench.py`,
-		Args: cobra.MinimumNArgs(2),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return fmt.Errorf("which results? Give two or more JSON files that bench wrote, not %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			share := -1.0
 			if limit != "" {
@@ -85,18 +90,20 @@ func newBenchReport() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "report RESULT.json...",
-		Short: "Make a page of results",
-		Long: `Makes one HTML file of the results, with tables and pictures, that needs nothing else
-and no network; or, where --out ends in .md, their tables alone.`,
-		Args: cobra.MinimumNArgs(1),
+		Short: "Draw results into one HTML page",
+		Long: `Makes one HTML file of the results, with charts and tables, which needs no other file
+and no network; or, where the file ends in .md, the tables alone.`,
+		Example: "  vkalexnet bench report result.json torch.json -o report.html",
+		Args:    needArguments(0, "which results? Give one or more JSON files that bench wrote"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
-				return usagef("where to? --out takes the page's path")
+				return usagef("where to? -o takes the page's path")
 			}
 			return writeBenchPage(out, args)
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "path of the HTML or Markdown file (required)")
+	addAlias(cmd, "out", "output")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "HTML or Markdown file to write, also --out (required)")
 	return cmd
 }
 

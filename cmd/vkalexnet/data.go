@@ -12,7 +12,7 @@ import (
 func newData() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "data",
-		Short: "Look after pictures",
+		Short: "Check a data set",
 		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
@@ -45,7 +45,7 @@ func newDataCheck() *cobra.Command {
 	var workers int
 	cmd := &cobra.Command{
 		Use:   "check DATA",
-		Short: "Find pictures that are empty, unreadable, CMYK, wrongly named or there twice",
+		Short: "Find empty, unreadable, CMYK, misnamed and duplicate pictures",
 		Long: `Decodes every picture of a data set and lists those that are empty or unreadable, in CMYK,
 named after another format than their content's, or the same as another one (byte for
 byte, also across train and val); and counts the pictures of each class.

@@ -15,9 +15,9 @@ func newDiff() *cobra.Command {
 	return &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two files of weights, number by number",
-		Long: `Compares the tensors of two files of weights by name: the first number that differs, how many
-do, and the largest difference in ULP (steps between neighbouring float32 numbers).
-Exit code 1 when the files differ.`,
+		Long: `Compares the tensors of two files of weights by name: the first number that differs, how
+many do, and the largest difference in ULP (steps between neighbouring float32 numbers).
+The exit code is 1 when the files differ.`,
 		Args: needArguments(2, "which files? Give two files of weights"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {

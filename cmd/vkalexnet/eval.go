@@ -61,8 +61,8 @@ used. Networks for other crops than 224 and 227 keep the proportion of 8 to 7.`,
 	flags.StringVar(&e.data, "data", "", `pictures, as train takes them (required)`)
 	flags.StringVar(&e.protocol, "protocol", "", "how pictures are prepared: "+strings.Join(alexnet.Protocols, ", ")+" (default: as the network says)")
 	flags.StringVar(&e.confusion, "confusion", "", "file for the confusion matrix, .csv or .png: a row per class, a column per answer")
-	flags.StringVar(&e.misses, "misses", "", "CSV file for the pictures whose best class is wrong, the surest first, with probabilities")
-	flags.BoolVar(&e.perClass, "per-class", false, "also tell precision, recall and F1 of every class")
+	flags.StringVar(&e.misses, "misses", "", "CSV file for the misclassified pictures, the surest mistakes first, with probabilities")
+	flags.BoolVar(&e.perClass, "per-class", false, "also list precision, recall and F1 of every class")
 	_ = cmd.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions(alexnet.Protocols, cobra.ShellCompDirectiveNoFileComp))
 	addFormat(cmd, &e.format, "text", "json")
 	return cmd

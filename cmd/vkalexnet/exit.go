@@ -38,7 +38,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, engine.ErrLimits):
 		return exitUsage
 	case errors.Is(err, alexnet.ErrInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted

@@ -24,6 +24,7 @@ func TestExitCodes(t *testing.T) {
 		alexnet.ErrDeviceLost:               5,
 		alexnet.ErrInterrupted:              130,
 		usageError{engine.ErrOutOfMemory}:   2,
+		engine.ErrLimits:                    2,
 		fmt.Errorf("w: %w", syscall.ENOSPC): 1,
 	} {
 		if err != nil {

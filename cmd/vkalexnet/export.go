@@ -60,7 +60,7 @@ torchvision does, and makes a network that sees BGR one that sees RGB.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&f.weights, "weights", "", "file with the parameters, or the folder of a run (required)")
+	cmd.Flags().StringVar(&f.weights, "weights", "", weightsUsage)
 	cmd.Flags().StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, for npy a folder (required)")
 	addFormat(cmd, &format, "safetensors", "onnx", "npy")

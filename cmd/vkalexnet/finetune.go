@@ -29,14 +29,14 @@ var startFlags = []string{"freeze", "reinit", "lr-mult", "no-flip", "vertical-fl
 func (f *fineTuningFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.freeze, "freeze", nil, "layers that keep the parameters of --weights, as conv1..conv5 or conv1,conv2: they cost no backward pass, gradient or momentum")
-	flags.StringSliceVar(&f.reinit, "reinit", nil, "layers that do not take the parameters of --weights and start anew, as fc8 (one for another number of classes always does)")
+	flags.StringSliceVar(&f.reinit, "reinit", nil, "layers that start anew instead of from --weights, as fc8 (a last layer for another number of classes always does)")
 	flags.StringSliceVar(&f.lrMult, "lr-mult", nil, "factors of the learning rate by layer, as fc8=10 or conv1..conv5=0.1")
 	flags.BoolVar(&f.noFlip, "no-flip", false, "do not mirror pictures left to right")
 	flags.BoolVar(&f.verticalFlip, "vertical-flip", false, "mirror half of the pictures top to bottom, too")
-	flags.BoolVar(&f.balanced, "balanced", false, "draw as many pictures of each class in an epoch, however many there are of it")
-	flags.StringSliceVar(&f.classWeights, "class-weights", nil, "weights of the classes in the loss of training: balanced (rare classes weigh more, so that all count alike), pairs as cat=2,dog=0.5 (others 1), or a file with such a pair on each line")
+	flags.BoolVar(&f.balanced, "balanced", false, "draw equally many pictures of each class in an epoch")
+	flags.StringSliceVar(&f.classWeights, "class-weights", nil, "weights of the classes in the training loss: balanced (all classes count alike, however rare), pairs as cat=2,dog=0.5 (others 1), or a file with a pair on each line")
 	flags.IntVar(&f.patience, "early-stop-patience", 0, "stop after this many epochs without a better one by --early-stop-metric, 0: never")
-	addOneOf(cmd, &f.bestBy, "early-stop-metric", "what of the validation set makes an epoch better, for --early-stop-patience and for best.safetensors", alexnet.BestMetrics...)
+	addOneOf(cmd, &f.bestBy, "early-stop-metric", "what of the validation set makes an epoch the best one, for --early-stop-patience and best.safetensors", alexnet.BestMetrics...)
 }
 
 // apply changes the options of a run that starts. A resumed run has its

@@ -19,7 +19,7 @@ func newImport() *cobra.Command {
 	var output, model, mean, labels string
 	cmd := &cobra.Command{
 		Use:   "import FILE -o weights.safetensors",
-		Short: "Make weights of Caffe, PyTorch or ONNX ours",
+		Short: "Convert weights from Caffe, PyTorch or ONNX",
 		Long: `Reads a Caffe model (.caffemodel), a state dict or checkpoint of PyTorch (.pth), an ONNX
 model or safetensors under torchvision's names, and writes them with the network that
 they belong to. Nothing in the file is executed. infer, eval and train take the same

@@ -31,14 +31,14 @@ never sees.
 JPEG, PNG, GIF (its first picture), BMP, TIFF, WebP, PPM and PGM are read. The orientation
 that a camera notes (EXIF) is not applied.
 
-A file that cannot be read gives an error in its place, and exit code 1 when all
-the others are done.
+A file that cannot be read gives an error in its place; the others are done, and the
+exit code is 1.
 
 With --features the output of a layer is written instead: [pictures, channels, height,
 width], or [pictures, features] of a fully connected one; a .safetensors file has the
-names of the pictures as "files" in its metadata. With --explain DIR two pictures are
-drawn for each one: which places speak for its likeliest class, by the gradient at the
-last convolution (Grad-CAM), and by hiding one place after the other.`,
+names of the pictures as "files" in its metadata. With --explain DIR two heat maps are
+drawn for each picture, of the places that speak for its likeliest class: by the gradient
+at the last convolution (Grad-CAM), and by hiding one place after the other.`,
 		Example: `  vkalexnet infer --weights runs/imagenet cat.jpg dog.png
   curl -s $URL | vkalexnet infer --weights runs/imagenet -
   vkalexnet infer --weights runs/imagenet --format jsonl photos > photos.jsonl
@@ -61,10 +61,10 @@ last convolution (Grad-CAM), and by hiding one place after the other.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&inside.layer, "features", "", "write the output of this layer, as pool5, fc6 or fc7, instead of classes")
 	cmd.Flags().StringVarP(&inside.output, "output", "o", "", "file for --features: .npy or .safetensors")
-	cmd.Flags().StringVar(&inside.explain, "explain", "", "folder for pictures that show what speaks for the likeliest class")
-	cmd.Flags().IntVarP(&top, "topk", "k", 5, "number of classes to tell")
+	cmd.Flags().StringVar(&inside.explain, "explain", "", "folder for heat maps of what speaks for the likeliest class")
+	cmd.Flags().IntVarP(&top, "topk", "k", 5, "number of classes to print")
 	addFormat(cmd, &format, "text", "json", "jsonl", "csv")
-	addOneOf(cmd, &output, "output-type", "numbers to tell", "prob", "logit")
+	addOneOf(cmd, &output, "output-type", "numbers to print", "prob", "logit")
 	return cmd
 }
 

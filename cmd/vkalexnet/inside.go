@@ -240,7 +240,7 @@ func newView() *cobra.Command {
 	var only []string
 	cmd := &cobra.Command{
 		Use:   "view --weights FILE -o DIR [PATH...]",
-		Short: "Draw the first layer's kernels, and what layers make of pictures",
+		Short: "Draw the first layer's kernels and the feature maps of pictures",
 		Long: `Draws the kernels of the first layer as DIR/kernels.png. For every picture, of the places
 that infer takes, it draws the output of each convolution (after its ReLU) and pooling layer
 as a grid of grey maps, one for each channel, each stretched to its own range.`,

@@ -65,9 +65,9 @@ func newInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "List the tensors and metadata of a file of weights",
-		Long: `Lists the tensors of a file (safetensors, .caffemodel, .pth, ONNX) with their shapes, least and
-largest numbers, mean and count of NaN and infinite numbers, and the metadata, in which a
-checkpoint's history is.`,
+		Long: `Lists the tensors of a file (safetensors, .caffemodel, .pth, ONNX) with their shapes,
+least and largest numbers, mean, and count of NaN and infinite numbers; and the
+metadata, with a checkpoint's history.`,
 		Args: needArguments(1, "which file? Give a file of weights or the folder of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, kind, err := readFile(args[0])

@@ -10,6 +10,9 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"vkalexnet/alexnet"
+	"vkalexnet/engine"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -43,8 +46,8 @@ Vulkan at all.
 
 Results go to standard output, progress and messages to standard error.
 Every flag can also be set in the environment: --batch-size as VKALEXNET_BATCH_SIZE.
-VKALEXNET_JPEG=auto|turbo|go chooses the decoder of JPEG files: auto is libjpeg-turbo where
-it is installed.
+VKALEXNET_JPEG=auto|turbo|go chooses the JPEG decoder; auto is libjpeg-turbo where it is
+installed.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no usable device, 4 out of
 device memory, 5 device lost, 130 interrupted.`,
@@ -65,20 +68,36 @@ device memory, 5 device lost, 130 interrupted.`,
 			if err := chooseJPEG(); err != nil {
 				return usageError{err}
 			}
+			for _, unknown := range unknownVariables(cmd.Root(), jpegVariable, engine.LimitsVariable, alexnet.FusionVariable, "VKALEXNET_MESA") { // the last one is of scripts/install-deps.sh
+				warn(cmd, "WARNING: %s", unknown)
+			}
 			*parsed = true
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
+	root.Version = versionText() // makes --version a flag
+	root.SetVersionTemplate(versionLine())
+	root.SetHelpCommand(newHelp())
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newTune())
-	root.AddCommand(newServe())
-	root.AddCommand(newRuns(), newPlot())
-	root.AddCommand(newTrain(), newEval(), newInfer(), newDevices(), newSummary(), newVerify(), newVersion(), newShaderStats(), newBench())
-	root.AddCommand(newView())
-	root.AddCommand(newPack())
-	root.AddCommand(newData())
-	root.AddCommand(newImport(), newExport(), newInspect(), newDiff())
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Train and use networks:", []*cobra.Command{newTrain(), newEval(), newInfer(), newView(), newServe(), newSummary()}},
+		{"Prepare pictures:", []*cobra.Command{newData(), newPack()}},
+		{"Look at runs:", []*cobra.Command{newRuns(), newPlot()}},
+		{"Exchange weights:", []*cobra.Command{newImport(), newExport(), newInspect(), newDiff()}},
+		{"Measure and check devices:", []*cobra.Command{newDevices(), newVerify(), newBench(), newTune()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newShaderStats(), newVersion())
+	cobra.EnableCommandSorting = false // they stand in the order in which they are used
 	return root
 }
 

@@ -24,9 +24,11 @@ type modelFlags struct {
 	ahead *opening // by network
 }
 
+const weightsUsage = "file with the parameters (safetensors, .caffemodel, .pth, ONNX), or the folder of a run (required)"
+
 func (f *modelFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.weights, "weights", "", "file with the parameters (safetensors, .caffemodel, .pth, ONNX), or the folder of a run (required)")
+	flags.StringVar(&f.weights, "weights", "", weightsUsage)
 	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
 	addLabels(cmd, &f.labels)
 	flags.IntVar(&f.crops, "crops", 1, "views of each picture to average over: 1 (centre), 5 (corners and centre), 10 (those and mirrored)")
@@ -40,7 +42,7 @@ func (f *modelFlags) add(cmd *cobra.Command) {
 func (f *modelFlags) check() error {
 	switch {
 	case f.weights == "":
-		return usagef("which weights? --weights takes a safetensors file or the folder of a run")
+		return usagef("which weights? --weights takes a file of weights or the folder of a run")
 	case f.crops != 1 && f.crops != 5 && f.crops != 10:
 		return usagef("--crops %d: it must be 1, 5 or 10", f.crops)
 	case f.workers < 0:

@@ -17,7 +17,7 @@ func newPack() *cobra.Command {
 	opt := loader.PackOptions{Replace: weights.Replace}
 	cmd := &cobra.Command{
 		Use:   "pack DATA -o DIR",
-		Short: "Decode and scale pictures once, into shards that training reads at once",
+		Short: "Decode and scale pictures once, into shards that load fast",
 		Long: `Writes the pictures of a data set, decoded and scaled, into shards with checksums in a
 folder that --data of train and eval takes: size × size × 3 bytes a picture (192 KiB at
 256), so ImageNet takes 252 GB. Pictures that cannot be read are named, counted and left
@@ -32,8 +32,13 @@ on the number of workers, but on the JPEG decoder, which pack.json names.`,
 			if out == "" {
 				return usagef("where to? -o takes the folder for the shards")
 			}
-			if opt.Workers < 0 || opt.PerShard < 0 || opt.Size < 1 {
-				return usagef("--workers %d, --per-shard %d, --size %d: workers and pictures cannot be negative, and the size is at least 1", opt.Workers, opt.PerShard, opt.Size)
+			switch {
+			case opt.Workers < 0:
+				return usagef("--workers %d: it must not be negative", opt.Workers)
+			case opt.Size < 1:
+				return usagef("--size %d: it must be at least 1", opt.Size)
+			case opt.PerShard < 1 || opt.PerShard%64 != 0:
+				return usagef("--per-shard %d: it must be a multiple of 64", opt.PerShard)
 			}
 			if model != "" {
 				net, err := loadModel(model)
@@ -59,7 +64,7 @@ on the number of workers, but on the JPEG decoder, which pack.json names.`,
 	flags.StringVar(&model, "model", "", "network whose stored size and way of resizing are taken")
 	flags.IntVar(&opt.PerShard, "per-shard", 1024, "pictures of the source in a shard, a multiple of 64")
 	flags.IntVarP(&opt.Workers, "workers", "j", 0, "goroutines that decode, 0: one per processor")
-	addOneOf(cmd, &opt.OnBadImage, "on-bad-image", "what becomes of a picture that cannot be read", "skip", "fail")
+	addOneOf(cmd, &opt.OnBadImage, "on-bad-image", "what to do with a picture that cannot be read", "skip", "fail")
 	addFormat(cmd, &format, "text", "json")
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
@@ -121,7 +126,7 @@ func runPack(cmd *cobra.Command, data, out, format string, opt loader.PackOption
 		return writeJSON(cmd.OutOrStdout(), results)
 	}
 	for _, r := range results {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d pictures in %d shards (%d were there already), %d could not be read\n", r.Split, r.Pictures, r.Shards, r.Kept, r.Unreadable)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d pictures in %s (%d were there already), %d could not be read\n", r.Split, r.Pictures, plural(r.Shards, "shard"), r.Kept, r.Unreadable)
 	}
 	return nil
 }
@@ -133,15 +138,17 @@ func sayDecoder(cmd *cobra.Command, src loader.Source) {
 	}
 }
 
-// chooseJPEG heeds VKALEXNET_JPEG, which is for every command and therefore no
-// flag.
+// jpegVariable chooses the decoder of JPEG files, for every command, and is therefore no flag.
+const jpegVariable = "VKALEXNET_JPEG"
+
+// chooseJPEG heeds jpegVariable.
 func chooseJPEG() error {
-	which := os.Getenv("VKALEXNET_JPEG")
+	which := os.Getenv(jpegVariable)
 	if which == "" {
 		return nil
 	}
 	if err := loader.SetJPEG(which); err != nil {
-		return fmt.Errorf("environment: VKALEXNET_JPEG: %w", err)
+		return fmt.Errorf("environment: %s: %w", jpegVariable, err)
 	}
 	return nil
 }

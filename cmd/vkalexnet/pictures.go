@@ -124,7 +124,7 @@ func drawCurves(metrics, path string) error {
 	add(accuracy, "top-5", top5, green, true)
 	for _, p := range []*plot.Plot{losses, accuracy} {
 		p.Add(plotter.NewGrid())
-		p.Legend.XOffs, p.Legend.YOffs = -vg.Centimeter/2, vg.Centimeter/2
+		p.Legend.XOffs, p.Legend.YOffs, p.Legend.Padding = -vg.Centimeter/2, vg.Centimeter/2, vg.Points(3)
 		if len(train) > 0 {
 			p.X.Min, p.X.Max = 0, train[len(train)-1].X
 		}

@@ -23,7 +23,7 @@ func newPlot() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "plot RUN...",
-		Short: "Draw loss and accuracy of several runs into one SVG or PNG file",
+		Short: "Draw loss and accuracy of one or more runs",
 		Long: `Draws the training loss (lines) with the validation loss (dots), and the validation
 accuracy, of the runs in these folders over their steps.`,
 		Example: "  vkalexnet plot runs/a runs/b -o compared.svg",
@@ -54,7 +54,7 @@ accuracy, of the runs in these folders over their steps.`,
 // plotRuns draws the losses above, the accuracies below.
 func plotRuns(runs []*runFolder, path string) error {
 	losses, accuracy := plot.New(), plot.New()
-	losses.Y.Label.Text, losses.Y.Min, losses.Legend.Top = "loss (nats)", 0, true
+	losses.Y.Label.Text, losses.Y.Min, losses.Legend.Top = "loss (nats), dots: validation", 0, true
 	accuracy.X.Label.Text, accuracy.Y.Label.Text = "step", "validation top-1 (%)"
 	accuracy.Y.Min, accuracy.Y.Max = 0, 100
 	last := 1.0
@@ -79,7 +79,7 @@ func plotRuns(runs []*runFolder, path string) error {
 	for _, p := range []*plot.Plot{losses, accuracy} {
 		p.Add(plotter.NewGrid())
 		p.X.Min, p.X.Max = 0, last
-		p.Legend.XOffs = -vg.Centimeter / 2
+		p.Legend.XOffs, p.Legend.Padding = -vg.Centimeter/2, vg.Points(3)
 	}
 	losses.Legend.YOffs, accuracy.Legend.YOffs = -vg.Centimeter/2, vg.Centimeter/2
 	losses.Y.Max *= 1.05

@@ -12,7 +12,7 @@ import (
 var precisions = []string{"fp32", "fp16", "bf16", "bf16x3", alexnet.AutoPrecision}
 
 func addPrecision(cmd *cobra.Command, value *string) {
-	addOneOf(cmd, value, "precision", "how the device stores activations, gradients and the weights that products read (bf16x3: in fp32, multiplied in three products of bf16)", precisions...)
+	addOneOf(cmd, value, "precision", "number format on the device (bf16x3: fp32, multiplied as three products of bf16)", precisions...)
 }
 
 // precisionOn is the precision that --precision means on a device, nil for the

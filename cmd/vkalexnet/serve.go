@@ -22,7 +22,8 @@ func newServe() *cobra.Command {
 		Long: `Serves a network over HTTP until Ctrl-C or SIGTERM; requests under way are answered.
 
   GET  /                      a page: drop a picture, see classes and heat map
-  POST /classify?k=5          the body is a picture; explain=1 adds a heat map, class=N of that class
+  POST /classify?k=5          the body is a picture, or a form with one; explain=1 adds a heat map,
+                              class=N that of another class
   POST /v2/models/M/infer     Open Inference Protocol (V2, REST): input "image" (BYTES, pictures in
                               base64) or "pixels" (FP32 or UINT8 [n,3,H,W], RGB from 0 to 255)
   GET  /v2/models/M           what it takes and gives; /ready, /v2, /v2/health/live, /v2/health/ready
@@ -50,7 +51,7 @@ put a proxy with both in front.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&listen, "listen", "127.0.0.1:8080", "address and port; port 0 takes a free one")
-	flags.StringVar(&f.weights, "weights", "", "safetensors file with the parameters, or the folder of a run (required)")
+	flags.StringVar(&f.weights, "weights", "", weightsUsage)
 	flags.StringVar(&f.model, "model", "", "preset or network's TOML file (default: the one that the weights name)")
 	addDevice(cmd, &f.device)
 	addPrecision(cmd, &f.precision)
@@ -76,7 +77,7 @@ func serve(cmd *cobra.Command, f *modelFlags, c server.Config, listen string) er
 	}
 	listener, err := net.Listen("tcp", listen) // before the device is taken
 	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+		return fmt.Errorf("serve: %w; --listen chooses another address", err)
 	}
 	defer listener.Close()
 	o, err := f.open(cmd, network, file, c.MaxBatch)
@@ -84,7 +85,7 @@ func serve(cmd *cobra.Command, f *modelFlags, c server.Config, listen string) er
 		return err
 	}
 	defer o.close()
-	c.Net, c.Exec = network, o.exec
+	c.Net, c.Exec, c.Version = network, o.exec, versionText()
 	if err := alexnet.Prepare(o.exec); err != nil { // so that no request waits for it
 		return fmt.Errorf("prepare batches of 1 to %d pictures: %w", c.MaxBatch, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,9 +62,57 @@ func setFrom(flags *pflag.FlagSet, f *pflag.Flag, value, from string) error {
 // functions that found out.
 func valueError(f *pflag.Flag, err error) error {
 	if number := (*strconv.NumError)(nil); errors.As(err, &number) {
-		return fmt.Errorf("%q is not a value of type %s", number.Num, f.Value.Type())
+		what := "a number"
+		switch kind := f.Value.Type(); {
+		case errors.Is(number.Err, strconv.ErrRange):
+			what = "a number of a size that is possible here"
+		case strings.HasPrefix(kind, "uint"):
+			what = "a whole number from 0"
+		case strings.HasPrefix(kind, "int"):
+			what = "a whole number"
+		case kind == "bool":
+			what = "true or false"
+		}
+		return fmt.Errorf("%q is not %s", number.Num, what)
 	}
 	return err
+}
+
+// unknownVariables are the variables of the environment that begin as ours do and set
+// nothing: neither a flag of any command nor one of others.
+func unknownVariables(root *cobra.Command, others ...string) (unknown []string) {
+	known := slices.Clone(others)
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, envName(f.Name)) })
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(root)
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		if value != "" && strings.HasPrefix(name, envPrefix) && !slices.Contains(known, name) {
+			unknown = append(unknown, name+" in the environment sets nothing"+alexnet.DidYouMean(name, known))
+		}
+	}
+	return unknown
+}
+
+// checkFinite refuses NaN and infinities, with which nothing can be computed and
+// which a run's config.toml could not hold.
+func checkFinite(flags *pflag.FlagSet) (failed error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !strings.HasPrefix(f.Value.Type(), "float64") {
+			return
+		}
+		for _, text := range strings.Split(strings.Trim(f.Value.String(), "[]"), ",") {
+			if v, err := strconv.ParseFloat(text, 64); err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
+				failed = errors.Join(failed, fmt.Errorf("--%s %s: it must be a finite number", f.Name, text))
+			}
+		}
+	})
+	return failed
 }
 
 // applySettings fills the flags that the command line left alone from the
@@ -84,7 +133,7 @@ func applySettings(cmd *cobra.Command) error {
 			failed = errors.Join(failed, fmt.Errorf("environment: %s=%q: %w", envName(f.Name), value, err))
 		}
 	})
-	if failed != nil {
+	if failed = errors.Join(failed, checkFinite(flags)); failed != nil {
 		return failed
 	}
 	file := ""
@@ -98,7 +147,7 @@ func applySettings(cmd *cobra.Command) error {
 	if file == "" {
 		return nil
 	}
-	return applyFile(flags, file)
+	return errors.Join(applyFile(flags, file), checkFinite(flags))
 }
 
 // configBeside is the configuration file of the run that a checkpoint (or the

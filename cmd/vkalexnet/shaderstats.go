@@ -52,7 +52,7 @@ memory, spills and occupancy that the driver's compiler reports. Nothing is comp
 so RADV's null hardware (RADV_FORCE_FAMILY=navi21) serves as well as a GPU. Exit code 1
 when a kernel spills vector registers or takes scratch memory.`,
 		Hidden: true, // for those who work on the kernels: make shader-stats
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkBatches("batch-size", batches...); err != nil {
 				return err

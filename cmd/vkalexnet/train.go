@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"vkalexnet/alexnet"
 	"vkalexnet/optim"
@@ -44,7 +43,7 @@ given with -c (keys are the long flags with underscores: batch_size = 64), the
 [solver] table of the model, the defaults.
 
 The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a checkpoint;
---resume then goes on as if it had never stopped. The second one stops at once.`,
+--resume then continues as if it had never stopped. The second one stops at once.`,
 		Example: `  vkalexnet train --model alexnet-small --data synthetic
   vkalexnet train --model alexnet-cifar --data cifar-10-batches-bin --epochs 30 --output-dir runs/cifar
   vkalexnet train --resume runs/cifar
@@ -55,12 +54,7 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "weight-decay" {
-			name = "wd"
-		}
-		return pflag.NormalizedName(name)
-	})
+	addAlias(cmd, "weight-decay", "wd")
 	flags.StringP(configFlag, "c", "", "TOML file of settings (the run's own when resuming)")
 	flags.StringVar(&f.model, "model", "", "preset ("+strings.Join(alexnet.Presets(), ", ")+") or path of a network's TOML file")
 	flags.StringVar(&f.data, "data", "", `pictures: a folder with train/<class>/ and val/<class>/, such a .tar or .tar.gz, CIFAR's binary files, a list of "path label" lines, or "synthetic"`)
@@ -76,7 +70,8 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.StringVar(&f.solver.Scheduler, "lr-scheduler", "", "learning rate over time: "+strings.Join(optim.Schedulers, ", ")+" (default: the model's)")
 	flags.Float64Var(&f.solver.LRStepSize, "lr-step-size", 0, "step: epochs between drops (default: the model's)")
 	flags.Float64Var(&f.solver.LRGamma, "lr-gamma", 0, "step, multistep, plateau: factor of a drop (default: the model's)")
-	flags.Float64SliceVar(&f.solver.LRMilestones, "lr-milestones", nil, "multistep: epochs of the drops, as 30,60,80 (default: the model's)")
+	flags.Float64SliceVar(&f.solver.LRMilestones, "lr-milestones", nil, "multistep: `epochs` of the drops, as 30,60,80 (default: the model's)")
+	flags.Lookup("lr-milestones").DefValue = "" // instead of []
 	flags.Float64Var(&f.solver.LRPower, "lr-power", 0, "poly: power (default: the model's)")
 	flags.IntVar(&f.solver.LRPatience, "lr-patience", 0, "plateau: epochs without a lower validation loss before a drop (default: the model's)")
 	flags.Float64Var(&f.solver.LRMin, "lr-min", 0, "poly, cosine, plateau: lowest learning rate (default: the model's)")
@@ -89,12 +84,12 @@ The first Ctrl-C (or SIGTERM) ends the run after the step under way, with a chec
 	flags.IntVarP(&f.workers, "workers", "j", 0, "goroutines that read pictures, 0: one per processor; changes no result")
 	addDevice(cmd, &f.device)
 	addPrecision(cmd, &f.precision)
-	flags.StringVar(&f.weights, "weights", "", "safetensors file to start from: parameters only, by name")
-	flags.StringVar(&f.resume, resumedFlag, "", "checkpoint, or folder of a run, to go on with: parameters, momentum, place in the data and settings")
-	flags.StringVar(&f.output, "output-dir", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
+	flags.StringVar(&f.weights, "weights", "", "file (safetensors, .caffemodel, .pth, ONNX) or run to start from: parameters only, by name")
+	flags.StringVar(&f.resume, resumedFlag, "", "run's folder or checkpoint to continue: parameters, momentum, place in the data and settings")
+	flags.StringVarP(&f.output, "output-dir", "o", "", "folder of the run (default: runs/<model>-<time>, or the resumed run's)")
 	flags.IntVar(&f.checkpointSteps, "checkpoint-steps", 0, "also write last.safetensors after every so many steps, 0: after epochs only")
-	flags.BoolVar(&f.dryRun, dryRunFlag, false, "say what memory and time the run would take, from 20 measured steps, and keep nothing")
-	addOneOf(cmd, &f.onBadImage, "on-bad-image", "what to do about a picture that cannot be read", "skip", "fail")
+	flags.BoolVar(&f.dryRun, dryRunFlag, false, "report the memory and time that the run would take, from 20 measured steps, and keep nothing")
+	addOneOf(cmd, &f.onBadImage, "on-bad-image", "what to do with a picture that cannot be read", "skip", "fail")
 	f.fineTuning.add(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("model", completeModel)
 	return cmd
@@ -139,8 +134,8 @@ func (r *trainRun) train() error {
 	}
 	defer unlock()
 	s := r.options.Net.Solver
-	warn(r.cmd, "training %s: %d epochs, %d steps of %d pictures, learning rate %g (%s), into %s",
-		r.options.Net.Name, s.Epochs, r.trainer.Steps(), s.Batch*s.GradAccumSteps, s.LR, s.Scheduler, r.options.OutputDir)
+	warn(r.cmd, "training %s: %s, %s of %s, learning rate %g (%s), into %s",
+		r.options.Net.Name, plural(s.Epochs, "epoch"), plural(int(r.trainer.Steps()), "step"), plural(s.Batch*s.GradAccumSteps, "picture"), s.LR, s.Scheduler, r.options.OutputDir)
 	ctx, stop := interruptible(r.cmd, "stopping after this step; Ctrl-C again stops at once")
 	defer stop()
 	result, err := r.trainer.Run(ctx)

@@ -21,11 +21,11 @@ func newTune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tune",
 		Short: "Find the fastest kernels for a network on a device",
-		Long: `Measures for every matrix product of a network's passes which tiles the device computes
-it fastest with, compares each candidate's result with that of the safe kernel, and
-keeps the choices on disk, under the device, its driver, the kernels and the product's
-shape. train and bench do the same by themselves on a GPU the first time that they
-meet a shape; on software drivers only this command tunes, since little is gained there.`,
+		Long: `Measures which tiles compute each matrix product of a network fastest on the device,
+compares each candidate's result with that of the safe kernel, and keeps the choices on
+disk, by device, driver, kernels and shape. train and bench do so by themselves on a GPU
+the first time they meet a shape; on software drivers, where little is gained, only this
+command tunes.`,
 		Example: "  vkalexnet tune --model alexnet --batch-size 128",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,6 +27,35 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return fmt.Errorf("unknown command %q%s", args[0], alexnet.DidYouMean(args[0], known))
+}
+
+// newHelp is the help command; cobra's own shows the program's help for a command that
+// does not exist.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			of, _, _ := cmd.Root().Find(args)
+			var words []string
+			for _, c := range of.Commands() {
+				if c.IsAvailableCommand() {
+					words = append(words, c.Name()+"\t"+c.Short)
+				}
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = noArguments(of, rest)
+			}
+			if err != nil {
+				return usageError{err}
+			}
+			return of.Help()
+		},
+	}
 }
 
 // needArguments is for commands that take from 1 to most arguments, 0: any
@@ -52,6 +83,9 @@ func flagError(cmd *cobra.Command, err error) error {
 			}
 		})
 		name := unknown.GetSpecifiedName()
+		if at := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(k, name+"-") }); at >= 0 {
+			return fmt.Errorf("unknown flag: --%s: did you mean %q?", name, known[at])
+		}
 		return fmt.Errorf("unknown flag: --%s%s", name, alexnet.DidYouMean(name, known))
 	}
 	var invalid *pflag.InvalidValueError

@@ -19,11 +19,14 @@ func newVerify() *cobra.Command {
 		Long: `Runs every layer of a network forward and backward, the loss and the optimiser on the
 device and on the CPU reference, each from the same input on both, and compares
 every tensor. ERROR is the largest difference in units of the last place of the
-tensor's largest number (2^-23 of it in FORMAT fp32, 2^-10 in fp16, 2^-7 in bf16); LIMIT is what rounding explains for sums of
-so many TERMS. With --precision fp16 and bf16, inputs and weights are such numbers on
-both sides. With bf16x3 tensors are fp32, every product splits its operands in two bf16, and
-LIMIT has 256 units more for that. Layers with matrix products are computed by the device's own
-kernel and then by those that tuning may choose instead, which the row names. Exit code 1 when a tensor is beyond its limit.`,
+tensor's largest number (2^-23 of it in FORMAT fp32, 2^-10 in fp16, 2^-7 in bf16);
+LIMIT is what rounding explains for sums of so many TERMS.
+
+With --precision fp16 and bf16, inputs and weights are rounded to that format on both
+sides. With bf16x3, tensors are fp32, every product splits its operands in two bf16, and
+LIMIT allows 256 units more for that. Layers with matrix products are computed by the
+device's own kernel and then by those that tuning may choose instead, which the row
+names. The exit code is 1 when a tensor is beyond its limit.`,
 		Example: "  vkalexnet verify --model alexnet --device 0",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
