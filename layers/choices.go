@@ -286,25 +286,33 @@ func matrixKind(info *engine.Info, p Precision) (Tuning, bool) {
 		slices.Contains(sizes[p], engine.MatrixSize{M: 16, N: 16, K: 16})
 }
 
+// Kind is the kernel that a row is for, with which the names of candidates begin.
+func (t Tuning) Kind() string {
+	switch {
+	case t.Lanes > 0:
+		return "lanes"
+	case t.Vector:
+		return "vector"
+	case t.Split && t.BF16:
+		return "split"
+	case t.Split:
+		return "split-fp16-"
+	case t.Eights:
+		return "eights"
+	case t.MatrixM > 0:
+		return "matrix"
+	}
+	return "tiles"
+}
+
 // setTiles cuts a row's products into tiles and names it after them.
 func (t *Tuning) setTiles(tiles [5]int) {
 	t.TileM, t.TileN, t.TileK, t.EachM, t.EachN = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
 	if t.Vector {
-		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("vector%dx%d", t.TileN, t.TileK)
+		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("%s%dx%d", t.Kind(), t.TileN, t.TileK)
 		return
 	}
-	kind := "tiles"
-	switch {
-	case t.Split && t.BF16:
-		kind = "split"
-	case t.Split:
-		kind = "split-fp16-"
-	case t.Eights:
-		kind = "eights"
-	case t.MatrixM > 0:
-		kind = "matrix"
-	}
-	t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", kind, t.TileM, t.TileN, t.TileK, t.EachM, t.EachN)
+	t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", t.Kind(), t.TileM, t.TileN, t.TileK, t.EachM, t.EachN)
 }
 
 // candidates are the tiles that suit the product and the device.

@@ -24,7 +24,8 @@ func newTune() *cobra.Command {
 		Long: `Measures for every matrix product of a network's passes which tiles the device computes
 it fastest with, compares each candidate's result with that of the safe kernel, and
 keeps the choices on disk, under the device, its driver, the kernels and the product's
-shape. train and bench do the same by themselves on a GPU the first time that they
+shape. A kernel that loses the device, hangs or ends the process is not tried again (--again
+does). train and bench do the same by themselves on a GPU the first time that they
 meet a shape; on software drivers only this command tunes, since little is gained there.`,
 		Example: "  vkalexnet tune --model alexnet --batch-size 128",
 		Args:    noArguments,
@@ -59,6 +60,7 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference, Precision: stored}
 				var tuned []alexnet.Tuned
 				known, tuned, err = tuneFor(ctx, cmd, t.device, known, time.Duration(budget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+					how.Again = again
 					return alexnet.Tune(ctx, t.device, net, batch, opt, known, how)
 				})
 				all = append(all, tuned...)
@@ -76,7 +78,7 @@ meet a shape; on software drivers only this command tunes, since little is gaine
 	flags.StringVar(&model, "model", "alexnet", "preset or path of a network's TOML file")
 	flags.IntSliceVarP(&batches, "batch-size", "b", []int{128}, "batch sizes, in pictures")
 	flags.Float64Var(&budget, "budget", 0, "seconds after which products keep the fixed table's tuning, 0: 20 on a GPU, 60 on a software driver")
-	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too")
+	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too, and try kernels that ended a process")
 	flags.BoolVar(&inference, "inference", false, "only the forward pass")
 	addDevice(cmd, &device)
 	addPrecision(cmd, &precision)
@@ -103,7 +105,7 @@ func tuneFor(ctx context.Context, cmd *cobra.Command, dev *engine.Device, known 
 			p = newProgress(cmd.ErrOrStderr(), "product", 0, total)
 		}
 		p.update(done, product)
-	}})
+	}, Warn: func(text string) { warn(cmd, "WARNING: %s", text) }})
 	if p != nil {
 		p.stop()
 	}
