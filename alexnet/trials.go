@@ -102,7 +102,7 @@ func openTrials(info *engine.Info, again bool) *trials {
 		}
 		var note trialNote
 		if data, err := os.ReadFile(path); err == nil && json.NewDecoder(bytes.NewReader(data)).Decode(&note) == nil && note.Kernels == shaders.Hash() {
-			changed = t.condemn(note.On, "the process ended during its first run") || changed
+			changed = t.condemn(note.On, "the process ended when it was first tried") || changed
 		}
 		_ = os.Remove(path)
 		unlock()
@@ -184,7 +184,7 @@ func (t *trials) attempt(on []trial, do func() error) error {
 	err := do()
 	t.begin(nil)
 	if len(on) > 0 && errors.Is(err, engine.ErrDeviceLost) {
-		t.condemn(on, "the device was lost in its first run")
+		t.condemn(on, "the device was lost when it was first tried")
 		t.save()
 		if len(on) > 1 {
 			return fmt.Errorf("%w while %d kernels were compiled: start again, and each will be tried alone", err, len(on))

@@ -122,7 +122,7 @@ func TestTuneAfterACandidateEndedTheProcess(t *testing.T) {
 	require.NotContains(t, tried, bad)
 	require.Len(t, warned, 1)
 	require.Contains(t, warned[0], bad)
-	require.Contains(t, warned[0], "the process ended during its first run; vkalexnet tune --again tries it once more")
+	require.Contains(t, warned[0], "the process ended when it was first tried; vkalexnet tune --again tries it once more")
 	require.True(t, slices.ContainsFunc(tuned[0].Rejected, func(text string) bool { return strings.HasPrefix(text, bad+": the process ended") }), "%v", tuned[0].Rejected)
 	require.Empty(t, known().Suspects, "those that ran alone are not suspect any more")
 
@@ -189,7 +189,7 @@ func TestTuneAfterACandidateLostTheDevice(t *testing.T) {
 	require.ErrorIs(t, err, engine.ErrDeviceLost)
 	require.ErrorContains(t, err, bad+" ran for the first time: start again, and it will not be tried")
 	found := openTrials(&info, false)
-	require.Equal(t, []trial{{Kernel: found.known.Fatal[0].Kernel, Name: bad, Why: "the device was lost in its first run"}}, found.known.Fatal)
+	require.Equal(t, []trial{{Kernel: found.known.Fatal[0].Kernel, Name: bad, Why: "the device was lost when it was first tried"}}, found.known.Fatal)
 
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	seen := map[string]bool{} // to be compiled

@@ -127,7 +127,7 @@ func Tune(ctx context.Context, dev *engine.Device, net *Network, batch int, opt 
 	defer t.free()
 	t.trials, t.trying = openTrials(&dev.Info, how.Again), how.trying
 	defer t.trials.close()
-	if text := t.trials.warning(); text != "" && how.Warn != nil {
+	if text := t.trials.warning(); text != "" && how.Warn != nil && !how.Again {
 		how.Warn(text)
 	}
 	var tuned []Tuned
