@@ -379,8 +379,9 @@ void main() {
   const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
 #if OP == BACKWARD_WEIGHT
   // Whole tiles of a float32 c go there as they are. (Not whole parts of them: for
-  // some drivers a subgroup's barrier is one of all, which none may miss.)
-  if (!UPDATE && accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
+  // some drivers a subgroup's barrier is one of all, which none may miss.) Rows of a
+  // matrix have to be aligned in memory.
+  if (QUADS_C && !UPDATE && accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
     const uint corner = (m0 + my_m) * OUT_CHANNELS + group * OUT_G + n0 + my_n + split * split_pitch;
     [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
       coopMatStore(sums[l], c, corner + l / MATRICES_N * MATRIX_M * OUT_CHANNELS + l % MATRICES_N * MATRIX_N, OUT_CHANNELS, gl_CooperativeMatrixLayoutRowMajor);
