@@ -20,6 +20,8 @@ type LayerTime struct {
 	// Bytes is the least that the pass can move: every tensor that it needs,
 	// read or written once. 0 where it is not known.
 	Bytes int64
+	// Kernel is the one that computed its matrix product, if it has one.
+	Kernel string
 }
 
 // ErrNoTimestamps says that a device's timestamps do not tell the time.
@@ -84,6 +86,9 @@ func layerTimes(calls []engine.CallTime) []LayerTime {
 		}
 		times[at].Duration += c.Duration
 		times[at].FLOPs += c.FLOPs
+		if strings.HasPrefix(c.Kernel, "gemm_") {
+			times[at].Kernel = c.Kernel
+		}
 	}
 	return times
 }

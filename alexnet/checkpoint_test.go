@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
 		writeForever(path)
 	}
+	if name := os.Getenv(trialEnv); name != "" {
+		tuneUntil(name)
+	}
 	os.Exit(m.Run())
 }
 

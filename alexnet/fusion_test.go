@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,6 +166,20 @@ func (want fusionRun) requireSame(t *testing.T, got fusionRun) {
 	require.Equal(t, bitsOf(want.logits), bitsOf(got.logits), "logits")
 }
 
+// matrixRows are rows with matrices of fp16, where the device has some: what the tuner tries
+// on GPUs, or small ones of the sizes that a software driver lists.
+func matrixRows(info *engine.Info) []layers.Tuning {
+	rows := layers.Alternatives(info, layers.FP16)
+	if sizes, subgroup := info.Features.Matrices, int(info.Features.SubgroupSize); len(rows) == 0 && len(sizes) > 0 {
+		m, n, k := int(sizes[0].M), int(sizes[0].N), int(sizes[0].K)
+		row := layers.Tuning{Name: "eights", Eights: true, TileM: 4 * m, TileN: 4 * n, TileK: 2 * k, EachM: 2 * m, EachN: 2 * n, MatrixM: m, MatrixN: n, MatrixK: k, Subgroup: subgroup, Fill: 1}
+		rows = append(rows, row)
+		row.Name, row.Flexible, row.MatrixM, row.MatrixK = "flexible", true, 2*m, 2*k
+		rows = append(rows, row)
+	}
+	return slices.DeleteFunc(rows, func(row layers.Tuning) bool { return !row.Sound() || !row.Fits(info) })
+}
+
 // TestFusionsChangeNoBits trains with every fusion and with none, in every precision and
 // form of the update, with the device's own kernels and with those that every device
 // runs: all parameters, their momentum and the losses are the same, bit by bit. (In 16
@@ -211,17 +226,22 @@ func TestFusionsChangeNoBits(t *testing.T) {
 				require.True(t, finite(all.logits))
 				return all
 			}
-			for _, c := range []struct {
+			type fusionCase struct {
 				row       layers.Tuning
 				precision layers.Precision
 				form      string
-			}{
+			}
+			cases := []fusionCase{
 				{rows[0], layers.FP32, optim.Paper},
 				{rows[0], layers.FP16, optim.PyTorch},
 				{rows[len(rows)-1], layers.FP32, optim.PyTorch},
 				{rows[len(rows)-1], layers.BF16, optim.Paper},
 				{layers.VectorTuning(), layers.BF16, optim.PyTorch},
-			} {
+			}
+			for _, row := range matrixRows(&dev.Info) {
+				cases = append(cases, fusionCase{row, layers.FP16, optim.Paper})
+			}
+			for _, c := range cases {
 				t.Run(fmt.Sprintf("%s/%s/%s", c.row.Name, c.precision, c.form), func(t *testing.T) {
 					net := whole
 					opt := ExecOptions{SGD: net.Solver.SGD(), Seed: 7, Precision: c.precision, Dropout: c.precision != layers.FP16}

@@ -72,6 +72,7 @@ func TestCandidateRecordings(t *testing.T) {
 	require.NoError(t, err)
 	info := engine.Info{Type: engine.Discrete, Features: engine.Features{SubgroupSize: 32, Matrices: []engine.MatrixSize{{M: 16, N: 16, K: 16}}, MatricesBF16: []engine.MatrixSize{{M: 16, N: 16, K: 16}}},
 		Limits: engine.Limits{StorageRange: 128 << 20, Allocation: 1 << 30, GroupCount: 65535, Invocations: 1024, Shared: 65536}}
+	info.Features.Flexible, info.Limits.MatrixSize = []engine.FlexibleSize{{MatrixSize: engine.MatrixSize{M: 32, N: 32, K: 16}, Invocations: 256}}, 1024
 	for _, c := range []struct {
 		precision layers.Precision
 		batch     int
@@ -82,7 +83,7 @@ func TestCandidateRecordings(t *testing.T) {
 		require.NoError(t, err)
 		n, err := planNet(info, net, c.batch, options)
 		require.NoError(t, err)
-		tried, vectors := 0, 0
+		tried, vectors, flexible := 0, 0, 0
 		for _, p := range n.products() {
 			for _, c := range p.Candidates(&info) {
 				if precision == layers.BF16x3 && !c.Split {
@@ -100,6 +101,9 @@ func TestCandidateRecordings(t *testing.T) {
 				case c.Split:
 					kernel = "gemm_matrix_bf16_"
 					require.Contains(t, recordings, strings.Replace(c.Name, "split", "split-fp16-", 1))
+				case c.Flexible:
+					kernel = "gemm_flexible_" + precision.String()
+					flexible++
 				case c.Eights:
 					kernel = "gemm_mma_" + precision.String()
 				case c.MatrixM > 0:
@@ -116,6 +120,7 @@ func TestCandidateRecordings(t *testing.T) {
 			}
 		}
 		require.Equal(t, precision != layers.FP32, matrices > 0, precision)
+		require.Equal(t, precision == layers.FP16, flexible > 0, precision)
 		require.Equal(t, c.batch <= 8, vectors > 0, "batch %d", c.batch)
 	}
 }

@@ -45,8 +45,14 @@ type TunedTime struct {
 type TuneOptions struct {
 	// Budget ends the search: products that it does not reach keep the table's tuning.
 	Budget time.Duration
+	// Again tries candidates that lost the device or ended a process before.
+	Again bool
 	// Progress, if not nil, is called before each product is measured.
 	Progress func(done, total int, product string)
+	// Warn, if not nil, is told of candidates that are not tried any more, in a line.
+	Warn func(text string)
+
+	trying func(on []trial) error // for tests: instead of the driver's mishaps
 }
 
 type compare struct {
@@ -90,7 +96,8 @@ func (n *deviceNet) products() []layers.Product {
 // Tune measures for every matrix product of the network's passes which tuning
 // the device is fastest with. Each candidate's result is first compared with that
 // of the table's safe row; one that differs by more than rounding explains, or
-// that the driver cannot compile, is dropped. known are choices of before, which
+// that the driver cannot compile, is dropped; one that ends the process or loses the
+// device is not tried at the next start. known are choices of before, which
 // are kept. The results of a product do not depend on when it was tuned, but on
 // the choice: a run must keep to one.
 func Tune(ctx context.Context, dev *engine.Device, net *Network, batch int, opt ExecOptions, known layers.Choices, how TuneOptions) (layers.Choices, []Tuned, error) {
@@ -118,6 +125,11 @@ func Tune(ctx context.Context, dev *engine.Device, net *Network, batch int, opt 
 		return nil, nil, fmt.Errorf("tune %s for %s: %w", net.Name, dev.Name, err)
 	}
 	defer t.free()
+	t.trials, t.trying = openTrials(&dev.Info, how.Again), how.trying
+	defer t.trials.close()
+	if text := t.trials.warning(); text != "" && how.Warn != nil && !how.Again {
+		how.Warn(text)
+	}
 	var tuned []Tuned
 	deadline := time.Now().Add(how.Budget)
 	for i, p := range products {
@@ -147,6 +159,8 @@ func Tune(ctx context.Context, dev *engine.Device, net *Network, batch int, opt 
 type tuner struct {
 	dev                   *engine.Device
 	a, b, c, wanted, seen engine.Buffer
+	trials                *trials
+	trying                func(on []trial) error
 }
 
 func newTuner(dev *engine.Device, products []layers.Product) (*tuner, error) {
@@ -199,7 +213,7 @@ func (t *tuner) free() {
 	}
 }
 
-// together are the candidates that are computed by one program: all, but on a
+// together are the candidates that are timed by one program: all, but on a
 // software driver, where each takes so long that Ctrl-C should not wait for all.
 func (t *tuner) together(which []int) [][]int {
 	if t.dev.Software() {
@@ -277,58 +291,109 @@ func (t *tuner) product(ctx context.Context, p layers.Product) (*Tuned, error) {
 		return medians, nil
 	}
 
-	// Which of them compile.
-	recordings := make([]*engine.Recording, len(candidates))
-	for i := range candidates {
-		recordings[i] = record([]int{i}, func(r *engine.Recording, i int) { p.Record(r, candidates[i], operandA, operandB, out) })
+	// The table's rows are used anyway. Of the others, what does not end well is not
+	// tried again.
+	attempt := func(which []int, do func() error) error {
+		var on []trial
+		for _, i := range which {
+			if of := trialOf(p, candidates[i]); i > 0 && candidates[i] != table && !slices.Contains(on, of) {
+				on = append(on, of)
+			}
+		}
+		return t.trials.attempt(on, func() error {
+			if t.trying != nil {
+				if err := t.trying(on); err != nil {
+					return err
+				}
+			}
+			return do()
+		})
 	}
-	failed := t.dev.Prepare(recordings...)
-	var usable []int
-	for i, err := range failed {
-		switch {
-		case errors.Is(err, engine.ErrDeviceLost) || err != nil && i == 0:
-			return nil, err
-		case err != nil:
-			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: %v", candidates[i].Name, err))
+	reject := func(i int, err error) {
+		result.Rejected = append(result.Rejected, fmt.Sprintf("%s: %v", candidates[i].Name, err))
+	}
+
+	// Which of them compile, side by side but for those that one of ended a process.
+	groups := [][]int{nil}
+	for i := range candidates {
+		of := trialOf(p, candidates[i])
+		switch why := t.trials.fatal(of); {
+		case i == 0 || candidates[i] == table:
+			groups[0] = append(groups[0], i)
+		case why != "":
+			reject(i, errors.New(why))
+		case t.trials.suspect(of):
+			groups = append(groups, []int{i})
 		default:
-			usable = append(usable, i)
+			groups[0] = append(groups[0], i)
+		}
+	}
+	var usable []int
+	for _, some := range groups {
+		recordings := make([]*engine.Recording, len(some))
+		for n, i := range some {
+			recordings[n] = record([]int{i}, func(r *engine.Recording, i int) { p.Record(r, candidates[i], operandA, operandB, out) })
+		}
+		err := attempt(some, func() error {
+			for n, err := range t.dev.Prepare(recordings...) {
+				switch i := some[n]; {
+				case errors.Is(err, engine.ErrDeviceLost) || err != nil && i == 0:
+					return err
+				case err != nil:
+					reject(i, err)
+				default:
+					usable = append(usable, i)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 
 	// Which of them compute the same as the safe one, the first.
-	for _, some := range t.together(usable) {
+	var computed []int
+	for _, i := range usable {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		check, err := t.dev.Compile(record(some, func(r *engine.Recording, i int) {
-			to, found := out, t.seen.Slice(i*exampleWords, exampleWords)
-			if i == 0 {
-				to = wanted
-				r.Fill(t.seen, 0)
+		err := attempt([]int{i}, func() error {
+			check, err := t.dev.Compile(record([]int{i}, func(r *engine.Recording, i int) {
+				to, found := out, t.seen.Slice(i*exampleWords, exampleWords)
+				if i == 0 {
+					to = wanted
+					r.Fill(t.seen, 0)
+				}
+				r.Fill(to, nothing[0])
+				p.Record(r, candidates[i], operandA, operandB, to)
+				const each = 64
+				compareKernel.Record(r, engine.Threads((count+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(count), Each: each, Unset: unset, Format: uint32(format)})
+			}), engine.Options{})
+			if err != nil {
+				return err
 			}
-			r.Fill(to, nothing[0])
-			p.Record(r, candidates[i], operandA, operandB, to)
-			const each = 64
-			compareKernel.Record(r, engine.Threads((count+each-1)/each), compare{X: to, Y: wanted, Found: found, Count: uint32(count), Each: each, Unset: unset, Format: uint32(format)})
-		}), engine.Options{})
-		if err != nil {
+			defer check.Free()
+			return check.Run()
+		})
+		switch {
+		case errors.Is(err, engine.ErrDeviceLost) || err != nil && i == 0:
 			return nil, err
-		}
-		err = check.Run()
-		check.Free()
-		if err != nil {
-			return nil, err
+		case err != nil: // too little memory for the parts of its sum, for one
+			reject(i, err)
+		default:
+			computed = append(computed, i)
 		}
 	}
 	found := make([]float32, t.seen.Len())
 	if err := engine.Download(t.dev, t.seen, found); err != nil {
 		return nil, err
 	}
-	right := usable[:0]
-	for _, i := range usable {
+	var right []int
+	for _, i := range computed {
 		difference, size := found[i*exampleWords], found[i*exampleWords+1]
 		if limit := float32(2*formatLimit(p.Terms(), format)*format.Unit()+splitLimit(candidates[i])) * size; !(difference <= limit) || !(size > 0) {
-			result.Rejected = append(result.Rejected, fmt.Sprintf("%s: differs from the safe kernel by %g where rounding explains %g", candidates[i].Name, difference, limit))
+			reject(i, fmt.Errorf("differs from the safe kernel by %g where rounding explains %g", difference, limit))
 			continue
 		}
 		right = append(right, i)

@@ -18,6 +18,9 @@ func TestCandidates(t *testing.T) {
 	gpu := engine.Info{Type: engine.Discrete, Limits: engine.Limits{StorageRange: 1<<32 - 1, Shared: 48 << 10, Invocations: 1024, GroupCount: 65535}}
 	sizes := []engine.MatrixSize{{M: 16, N: 16, K: 16}, {M: 16, N: 8, K: 16}, {M: 16, N: 8, K: 8}}
 	gpu.Features = engine.Features{SubgroupSize: 32, Matrices: sizes, MatricesBF16: sizes}
+	// What NVIDIA's driver lists: matrices that workgroups of 128 and 256 invocations hold.
+	gpu.Features.Flexible = []engine.FlexibleSize{{MatrixSize: engine.MatrixSize{M: 32, N: 16, K: 16}, Invocations: 128}, {MatrixSize: engine.MatrixSize{M: 32, N: 32, K: 16}, Invocations: 256}}
+	gpu.Features.FlexibleBF16, gpu.Limits.MatrixSize = gpu.Features.Flexible, 1024
 	for _, c := range []struct {
 		model     string
 		precision layers.Precision
@@ -35,6 +38,8 @@ func TestCandidates(t *testing.T) {
 			require.Greater(t, len(candidates), 2, p.String())
 			matrices := slices.ContainsFunc(candidates, func(t layers.Tuning) bool { return t.MatrixM > 0 })
 			require.Equal(t, c.precision != layers.FP32, matrices, p.String())
+			flexible := slices.ContainsFunc(candidates, func(t layers.Tuning) bool { return t.Flexible })
+			require.Equal(t, c.precision == layers.FP16 || c.precision == layers.BF16, flexible, p.String())
 			for _, candidate := range candidates {
 				require.True(t, candidate.Sound(), "%s: %+v", p, candidate)
 				require.True(t, candidate.Fits(&gpu), "%s: %+v", p, candidate)
@@ -43,6 +48,27 @@ func TestCandidates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestFlexible: rows with matrices of many sizes are for devices that list those and leave
+// them the shared memory.
+func TestFlexible(t *testing.T) {
+	flexible := func(reserved, invocations uint32) (names []string) {
+		gpu := engine.Info{Type: engine.Discrete, Limits: engine.Limits{StorageRange: 1<<32 - 1, Shared: 48 << 10, Invocations: 1024, GroupCount: 65535, MatrixSize: 1024, MatrixShared: reserved}}
+		gpu.Features = engine.Features{SubgroupSize: 32, Matrices: []engine.MatrixSize{{M: 16, N: 16, K: 16}}, Flexible: []engine.FlexibleSize{{MatrixSize: engine.MatrixSize{M: 32, N: 16, K: 16}, Invocations: invocations}}}
+		for _, a := range layers.Alternatives(&gpu, layers.FP16) {
+			if a.Flexible {
+				names = append(names, a.Name)
+			}
+		}
+		return names
+	}
+	require.Equal(t, []string{"flexible128x128x32:64x64"}, flexible(8<<10, 256))
+	require.Equal(t, []string{"flexible256x128x16:64x64"}, flexible(8<<10+1, 256), "128 × 128 takes 40 KiB")
+	require.Equal(t, []string{"flexible128x128x16:32x64"}, flexible(24<<10, 256))
+	require.Equal(t, []string{"flexible128x64x32:64x64"}, flexible(0, 128))
+	require.Empty(t, flexible(24<<10+1, 256))
+	require.Empty(t, flexible(0, 0), "those of subgroups gain nothing beyond sizes that are listed")
 }
 
 // TestAlternatives: verify computes small batches of linear layers by tiles too, where the

@@ -2,6 +2,7 @@ package alexnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -20,6 +21,9 @@ type VerifyRow struct {
 	Tensor string `json:"tensor"` // "y", "dx", "gradient of weight", …
 	// Kernel says by which tuning a product was computed, where that is not the device's own.
 	Kernel string `json:"kernel,omitempty"`
+	// NotBuilt says why the driver does not build that kernel, which tuning then leaves out:
+	// nothing was compared.
+	NotBuilt string `json:"not_built,omitempty"`
 	// Terms is the number of terms in the longest sum behind an element.
 	Terms int `json:"terms"`
 	// Format is how the device stores the tensor: "fp32", "fp16" or "bf16".
@@ -191,6 +195,10 @@ func (v *verifier) compare(layer, kind, tensor string, terms int, format layers.
 		row.Error = worst / (max(largest, math.SmallestNonzeroFloat32) * format.Unit())
 	}
 	row.Pass = row.Error <= row.Limit
+	v.add(row)
+}
+
+func (v *verifier) add(row VerifyRow) {
 	v.rows = append(v.rows, row)
 	if v.report != nil {
 		v.report(row)
@@ -345,6 +353,12 @@ func (v *verifier) layer(spec LayerSpec, p layers.Plan, x []float32, params [][]
 			continue
 		}
 		computed = append(computed, calls())
+		r := engine.NewRecording(v.dev.Info)
+		record(r)
+		if err := v.dev.Prepare(r)[0]; err != nil && !errors.Is(err, engine.ErrDeviceLost) {
+			v.add(VerifyRow{Layer: spec.Name, Kind: spec.Layer.Kind(), Kernel: v.kernel, NotBuilt: err.Error(), Pass: true})
+			continue
+		}
 		if err := v.products(spec, p, &cpu, &dev, yFormat, func(r *engine.Recording) {
 			for _, b := range append([]engine.Buffer{dev.Y, dev.DX}, dev.Grads...) {
 				r.Fill(b, math.Float32bits(float32(math.NaN()))) // of the kernel before

@@ -84,8 +84,12 @@ func open(info Info, shaders fs.FS, statistics bool) (*Device, error) {
 	if bfloat16 {
 		extensions = append(extensions, extBFloat16+"\x00")
 	}
+	flexible := len(info.Features.Flexible)+len(info.Features.FlexibleBF16) > 0
+	if flexible {
+		extensions = append(extensions, extCooperativeMatrix2+"\x00")
+	}
 	if info.Features.Int64 || matrices {
-		if features = C.shim_features(features, cbool(info.Features.Int64), cbool(matrices), cbool(bfloat16)); features == nil {
+		if features = C.shim_features(features, cbool(info.Features.Int64), cbool(matrices), cbool(bfloat16), cbool(flexible), cbool(info.Features.hasWorkgroupMatrices())); features == nil {
 			return nil, fmt.Errorf("open %s: %w", info.Name, ErrOutOfMemory)
 		}
 		defer C.free(features)

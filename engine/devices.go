@@ -8,6 +8,7 @@ import "C"
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -78,6 +79,10 @@ type Features struct {
 	Matrices []MatrixSize `json:"matrices,omitempty"`
 	// MatricesBF16 are those of bf16 (VK_KHR_shader_bfloat16).
 	MatricesBF16 []MatrixSize `json:"matrices_bf16,omitempty"`
+	// Flexible are the fp16 matrices of many sizes (VK_NV_cooperative_matrix2).
+	Flexible []FlexibleSize `json:"flexible_matrices,omitempty"`
+	// FlexibleBF16 are those of bf16.
+	FlexibleBF16 []FlexibleSize `json:"flexible_matrices_bf16,omitempty"`
 }
 
 // MatrixSize is a product of cooperative matrices: M × K by K × N.
@@ -85,6 +90,46 @@ type MatrixSize struct {
 	M uint32 `json:"m"`
 	N uint32 `json:"n"`
 	K uint32 `json:"k"`
+}
+
+// FlexibleSize are products of cooperative matrices whose sizes are multiples of M, N and K.
+type FlexibleSize struct {
+	MatrixSize
+	// Invocations is the size of the workgroup that holds them; 0 where a subgroup does.
+	Invocations uint32 `json:"invocations,omitempty"`
+}
+
+// flexible are the sizes that a device with matrices and that extension lists, of fp16 and
+// bf16; those of workgroups with the feature alone.
+func (i *Info) flexible(inst vk.Instance) {
+	if !i.extensions[extCooperativeMatrix2] {
+		return
+	}
+	instance, physical := C.shim_handle(unsafe.Pointer(inst)), C.shim_handle(unsafe.Pointer(i.physical))
+	known := C.shim_matrix2_of(library.get, instance, physical)
+	if known.flexible == 0 {
+		return
+	}
+	list := func(component C.uint32_t) (sizes []FlexibleSize) {
+		var found [64]C.shim_flexible
+		n := C.shim_flexible_matrices(library.get, instance, physical, component, &found[0], C.uint32_t(len(found)))
+		for _, f := range found[:n] {
+			if f.invocations == 0 || known.workgroups != 0 && f.invocations <= known.invocations {
+				sizes = append(sizes, FlexibleSize{MatrixSize{uint32(f.m), uint32(f.n), uint32(f.k)}, uint32(f.invocations)})
+			}
+		}
+		return sizes
+	}
+	i.Limits.MatrixShared, i.Limits.MatrixSize = uint32(known.reserved), uint32(known.size)
+	i.Features.Flexible = list(C.shim_component_fp16)
+	if len(i.Features.MatricesBF16) > 0 {
+		i.Features.FlexibleBF16 = list(C.shim_component_bf16)
+	}
+}
+
+// hasWorkgroupMatrices says whether workgroups hold some of them.
+func (f *Features) hasWorkgroupMatrices() bool {
+	return slices.ContainsFunc(slices.Concat(f.Flexible, f.FlexibleBF16), func(s FlexibleSize) bool { return s.Invocations > 0 })
 }
 
 // matrixExtensions are what kernels with cooperative matrices need.
@@ -248,6 +293,9 @@ func describe(inst vk.Instance, h vk.PhysicalDevice) (Info, error) {
 	info.Features.Float16, info.Features.Int8, info.Features.Storage16 = more.fp16 != 0, more.int8 != 0, more.storage16 != 0
 	if info.Features.Float16 {
 		info.Features.Matrices, info.Features.MatricesBF16 = info.matrices(inst)
+		if len(info.Features.Matrices) > 0 {
+			info.flexible(inst)
+		}
 	}
 	if more.max_allocation > 0 {
 		info.Limits.Allocation = uint64(more.max_allocation)

@@ -21,6 +21,7 @@ const (
 	extDriverProperties        = "VK_KHR_driver_properties"
 	extSubgroupSizeControl     = "VK_EXT_subgroup_size_control"
 	extCooperativeMatrix       = "VK_KHR_cooperative_matrix"
+	extCooperativeMatrix2      = "VK_NV_cooperative_matrix2"
 	extBFloat16                = "VK_KHR_shader_bfloat16"
 	extMemoryModel             = "VK_KHR_vulkan_memory_model"
 	extMemoryBudget            = "VK_EXT_memory_budget"

@@ -10,10 +10,15 @@ import (
 
 // Limits are what a device allows. Sizes are in bytes.
 type Limits struct {
-	StorageRange   uint64    `json:"max_storage_buffer_range"`
-	Allocation     uint64    `json:"max_memory_allocation"`
-	Shared         uint32    `json:"max_compute_shared_memory"`
-	Invocations    uint32    `json:"max_compute_workgroup_invocations"`
+	StorageRange uint64 `json:"max_storage_buffer_range"`
+	Allocation   uint64 `json:"max_memory_allocation"`
+	Shared       uint32 `json:"max_compute_shared_memory"`
+	Invocations  uint32 `json:"max_compute_workgroup_invocations"`
+	// MatrixShared is what matrices that a workgroup holds take of Shared.
+	MatrixShared uint32 `json:"matrix_shared_memory,omitempty"`
+	// MatrixSize is the most rows or columns of a matrix among Features.Flexible.
+	MatrixSize uint32 `json:"max_matrix_size,omitempty"`
+
 	GroupSize      [3]uint32 `json:"max_compute_workgroup_size"`
 	GroupCount     uint32    `json:"max_compute_workgroup_count"`
 	PushConstants  uint32    `json:"max_push_constants"`

@@ -253,6 +253,9 @@ func (p *pipeline) create(d *Device, name string, ids, values []uint32) error {
 	result := vk.Result(C.shim_compute_pipeline(d.shim, C.shim_handle(unsafe.Pointer(d.cache)), C.shim_handle(unsafe.Pointer(module)), C.shim_handle(unsafe.Pointer(p.module.layout)),
 		C.uint32_t(len(ids)), &cids[0], &cvalues[0], C.uint32_t(required), cbool(full), cbool(d.statistics), &handle))
 	p.handle = vk.Pipeline(unsafe.Pointer(handle))
+	if result >= 0 && handle == nil { // some drivers end so when their compiler gives up
+		return fmt.Errorf("vkCreateComputePipelines (%s): %s reports success and gives no pipeline", name, d.Driver)
+	}
 	return d.sink(result, "vkCreateComputePipelines", "%s", name)
 }
 

@@ -172,6 +172,43 @@ uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, ui
 	return found;
 }
 
+typedef struct { uint32_t type; void *next; uint32_t workgroups, flexible, reductions, conversions, per_element, tensors, block_loads; } matrix2_features;
+typedef struct { uint32_t type; void *next; uint32_t invocations, size, reserved; } matrix2_properties;
+typedef struct { uint32_t type; void *next; uint32_t m, n, k, a, b, c, result, saturating, scope, invocations; } VkCooperativeMatrixFlexibleDimensionsProperties_;
+
+shim_matrix2 shim_matrix2_of(void *get, shim_handle instance, shim_handle physical) {
+	shim_matrix2 found = {0};
+	void(VKAPI * props)(shim_handle, void *) = (void *)load(get, instance, "vkGetPhysicalDeviceProperties2");
+	void(VKAPI * feats)(shim_handle, void *) = (void *)load(get, instance, "vkGetPhysicalDeviceFeatures2");
+	if (!props || !feats) return found;
+	matrix2_features m = {1000593000, NULL};
+	features2 f = {1000059000, &m};
+	feats(physical, &f);
+	matrix2_properties mp = {1000593002, NULL};
+	properties2 p = {1000059001, &mp};
+	props(physical, &p);
+	return (shim_matrix2){m.flexible, m.workgroups, mp.invocations, mp.size, mp.reserved};
+}
+
+uint32_t shim_flexible_matrices(void *get, shim_handle instance, shim_handle physical, uint32_t component, shim_flexible *out, uint32_t most) {
+	int32_t(VKAPI * f)(shim_handle, uint32_t *, VkCooperativeMatrixFlexibleDimensionsProperties_ *) =
+		(void *)load(get, instance, "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV");
+	uint32_t n = 0, found = 0;
+	if (!f || f(physical, &n, NULL) < 0 || n == 0) return 0;
+	VkCooperativeMatrixFlexibleDimensionsProperties_ *p = calloc(n, sizeof *p);
+	if (!p) return 0;
+	for (uint32_t i = 0; i < n; i++) p[i].type = 1000593001;
+	if (f(physical, &n, p) >= 0) {
+		for (uint32_t i = 0; i < n && found < most; i++) {
+			// VK_COMPONENT_TYPE_FLOAT32_KHR is 1, VK_SCOPE_WORKGROUP_KHR 2, VK_SCOPE_SUBGROUP_KHR 3.
+			if (p[i].a != component || p[i].b != component || p[i].c != 1 || p[i].result != 1 || p[i].saturating) continue;
+			if (p[i].scope == 2 || p[i].scope == 3) out[found++] = (shim_flexible){p[i].m, p[i].n, p[i].k, p[i].scope == 2 ? p[i].invocations : 0};
+		}
+	}
+	free(p);
+	return found;
+}
+
 typedef struct { uint32_t type; void *next; uint32_t scalar, dot, matrix; } bfloat16_features;
 
 int shim_bfloat16_matrices(void *get, shim_handle instance, shim_handle physical) {
@@ -226,7 +263,7 @@ typedef struct { uint32_t type; void *next; uint32_t matrix, robust; } matrix_fe
 typedef struct { uint32_t type; void *next; uint32_t model, device_scope, chains; } memory_model_features;
 typedef struct { uint32_t type; void *next; uint32_t control, full; } size_control_features;
 
-void *shim_features(void *next, int int64, int matrices, int bfloat16) {
+void *shim_features(void *next, int int64, int matrices, int bfloat16, int flexible, int workgroups) {
 	struct {
 		features2 f;
 		matrix_features matrix;
@@ -234,6 +271,7 @@ void *shim_features(void *next, int int64, int matrices, int bfloat16) {
 		float16_int8 half;
 		size_control_features size;
 		bfloat16_features bfloat16;
+		matrix2_features matrix2;
 	} *w = calloc(1, sizeof *w);
 	if (!w) return NULL;
 	w->f = (features2){1000059000, next};
@@ -247,6 +285,10 @@ void *shim_features(void *next, int int64, int matrices, int bfloat16) {
 		if (bfloat16) {
 			w->bfloat16 = (bfloat16_features){1000141000, w->f.next, 1, 0, 1};
 			w->f.next = &w->bfloat16;
+		}
+		if (flexible) {
+			w->matrix2 = (matrix2_features){1000593000, w->f.next, workgroups != 0, 1};
+			w->f.next = &w->matrix2;
 		}
 	}
 	return w;

@@ -53,6 +53,18 @@ typedef struct {
 } shim_matrix;
 enum { shim_component_fp16 = 0, shim_component_bf16 = 1000141000 }; // VkComponentTypeKHR
 uint32_t shim_matrices(void *get, shim_handle instance, shim_handle physical, uint32_t component, shim_matrix *out, uint32_t most);
+// The matrices of many sizes of a component type with float32 sums, of a physical device that
+// lists VK_NV_cooperative_matrix2: what their sizes are multiples of, and the workgroups that
+// hold them, 0 where subgroups do.
+typedef struct {
+	uint32_t m, n, k, invocations;
+} shim_flexible;
+typedef struct {
+	uint32_t flexible, workgroups; // features
+	uint32_t invocations, size, reserved; // most that hold a matrix; its largest size; shared memory that they take, in bytes
+} shim_matrix2;
+shim_matrix2 shim_matrix2_of(void *get, shim_handle instance, shim_handle physical);
+uint32_t shim_flexible_matrices(void *get, shim_handle instance, shim_handle physical, uint32_t component, shim_flexible *out, uint32_t most);
 // Whether a physical device that lists VK_KHR_shader_bfloat16 has matrices of it.
 int shim_bfloat16_matrices(void *get, shim_handle instance, shim_handle physical);
 
@@ -61,8 +73,9 @@ typedef struct shim_device shim_device;
 // What to chain to a device's creation for statistics of its pipelines.
 void *shim_executable_features(void);
 // A VkPhysicalDeviceFeatures2 that asks for 64-bit integers, or for what kernels
-// with cooperative matrices (of bf16, too) need, to be freed; next is the rest of the chain.
-void *shim_features(void *next, int int64, int matrices, int bfloat16);
+// with cooperative matrices (of bf16, of many sizes, held by workgroups, too) need, to be freed;
+// next is the rest of the chain.
+void *shim_features(void *next, int int64, int matrices, int bfloat16, int flexible, int workgroups);
 shim_device *shim_device_new(void *get, shim_handle instance, shim_handle device);
 void shim_device_free(shim_device *d);
 

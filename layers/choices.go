@@ -175,6 +175,28 @@ var (
 	}
 )
 
+// flexibleTiles are those tried with matrices that a workgroup holds, by its size:
+// TileM, TileN, TileK, and the rows and columns of a matrix, which is TileK deep. What a
+// driver takes of the shared memory is not known beforehand: the last fits into 24 KiB.
+var flexibleTiles = []struct {
+	invocations int
+	tiles       [5]int
+}{
+	{256, [5]int{128, 128, 32, 64, 64}}, {256, [5]int{256, 128, 16, 64, 64}}, {128, [5]int{128, 64, 32, 64, 64}}, {128, [5]int{128, 48, 32, 64, 48}},
+	{256, [5]int{128, 128, 16, 32, 64}},
+}
+
+// flexibleRows are the rows with them, of what matrixKind gives.
+func flexibleRows(kind Tuning) (rows []Tuning) {
+	kind.Eights, kind.Flexible, kind.Workgroup = true, true, true
+	for _, f := range flexibleTiles {
+		kind.Subgroup = f.invocations
+		kind.setTiles(f.tiles)
+		rows = append(rows, kind)
+	}
+	return rows
+}
+
 // Table is what the fixed table says of the product on a device.
 func (p Product) Table(info *engine.Info) Tuning { return p.shape.tableTuning(info, Tunings(info)[0]) }
 
@@ -215,6 +237,7 @@ func (p Product) Candidates(info *engine.Info) []Tuning {
 		candidates = append(candidates, p.candidates(info, matrixTiles, kind)...)
 		kind.Eights = true
 		candidates = append(candidates, p.candidates(info, eightsTiles, kind)...)
+		candidates = append(candidates, p.filled(info, flexibleRows(kind))...)
 		return append(candidates, p.candidates(info, tiles[:2], Tuning{})...)
 	}
 	candidates = append(candidates, p.candidates(info, tiles, Tuning{})...)
@@ -274,6 +297,11 @@ func Alternatives(info *engine.Info, p Precision) (others []Tuning) {
 				others = append(others, t)
 			}
 		}
+		rows := flexibleRows(t)
+		if i := slices.IndexFunc(rows, func(t Tuning) bool { return t.Fits(info) }); i >= 0 {
+			rows[i].Fill = 1
+			others = append(others, rows[i])
+		}
 	}
 	return others
 }
@@ -286,39 +314,63 @@ func matrixKind(info *engine.Info, p Precision) (Tuning, bool) {
 		slices.Contains(sizes[p], engine.MatrixSize{M: 16, N: 16, K: 16})
 }
 
+// Kind is the kernel that a row is for, with which the names of candidates begin.
+func (t Tuning) Kind() string {
+	switch {
+	case t.Lanes > 0:
+		return "lanes"
+	case t.Vector:
+		return "vector"
+	case t.Split && t.BF16:
+		return "split"
+	case t.Split:
+		return "split-fp16-"
+	case t.Flexible:
+		return "flexible"
+	case t.Eights:
+		return "eights"
+	case t.MatrixM > 0:
+		return "matrix"
+	}
+	return "tiles"
+}
+
 // setTiles cuts a row's products into tiles and names it after them.
 func (t *Tuning) setTiles(tiles [5]int) {
 	t.TileM, t.TileN, t.TileK, t.EachM, t.EachN = tiles[0], tiles[1], tiles[2], tiles[3], tiles[4]
 	if t.Vector {
-		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("vector%dx%d", t.TileN, t.TileK)
+		t.EachM, t.EachN, t.Name = 0, 0, fmt.Sprintf("%s%dx%d", t.Kind(), t.TileN, t.TileK)
 		return
 	}
-	kind := "tiles"
-	switch {
-	case t.Split && t.BF16:
-		kind = "split"
-	case t.Split:
-		kind = "split-fp16-"
-	case t.Eights:
-		kind = "eights"
-	case t.MatrixM > 0:
-		kind = "matrix"
+	if t.Workgroup { // the last two are a matrix's
+		t.MatrixM, t.MatrixN, t.MatrixK, t.EachM, t.EachN = t.EachM, t.EachN, t.TileK, t.TileM, t.TileN
+		t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", t.Kind(), t.TileM, t.TileN, t.TileK, t.MatrixM, t.MatrixN)
+		return
 	}
-	t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", kind, t.TileM, t.TileN, t.TileK, t.EachM, t.EachN)
+	t.Name = fmt.Sprintf("%s%dx%dx%d:%dx%d", t.Kind(), t.TileM, t.TileN, t.TileK, t.EachM, t.EachN)
 }
 
 // candidates are the tiles that suit the product and the device.
-func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) (candidates []Tuning) {
+func (p Product) candidates(info *engine.Info, tiles [][5]int, kind Tuning) []Tuning {
+	rows := make([]Tuning, len(tiles))
+	for i, t := range tiles {
+		rows[i] = kind
+		rows[i].setTiles(t)
+	}
+	return p.filled(info, rows)
+}
+
+// filled are the rows that suit the product and the device, each with what its sum can be
+// cut into.
+func (p Product) filled(info *engine.Info, rows []Tuning) (candidates []Tuning) {
 	m, n, k, _ := p.shape.extents()
-	padded := func(t [5]int) int { return ceilDiv(m, t[0]) * t[0] * ceilDiv(n, t[1]) * t[1] }
-	least := padded(tiles[0]) // the fewest elements that a tile shape computes, padding included
-	for _, t := range tiles {
+	padded := func(t Tuning) int { return ceilDiv(m, t.TileM) * t.TileM * ceilDiv(n, t.TileN) * t.TileN }
+	least := padded(rows[0]) // the fewest elements that a tile shape computes, padding included
+	for _, t := range rows {
 		least = min(least, padded(t))
 	}
-	for _, t := range tiles {
-		c := kind
-		c.setTiles(t)
-		if float64(padded(t)) > 1.3*float64(least) && !kind.Vector || !c.Fits(info) { // what vectors are padded with is not computed
+	for _, c := range rows {
+		if float64(padded(c)) > 1.3*float64(least) && !c.Vector || !c.Fits(info) { // what vectors are padded with is not computed
 			continue
 		}
 		turned := c.turned(p.shape.op)

@@ -91,16 +91,27 @@ type gemmMMA struct {
 	EightsA, EightsB bool
 }
 
+// gemmFlexible has matrices of many sizes.
+type gemmFlexible struct {
+	gemmMMA
+	Scope uint32 // of SPIR-V
+}
+
+// The scopes of matrices that a subgroup holds, and a workgroup.
+const scopeWorkgroup, scopeSubgroup = 2, 3
+
 var (
-	gemmLanes8Kernels      = declareGemm[gemmLanes]("gemm_lanes8_")
-	gemmLanes8PairsKernels = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
-	gemmQuadsKernels       = declareGemm[gemmQuads]("gemm_quads_")
-	gemmMatrixKernels      = declareGemm[gemmMatrix]("gemm_matrix_")
-	gemmMatrixBF16Kernels  = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
-	gemmMMAKernels         = declareGemm[gemmMMA]("gemm_mma_fp16_")
-	gemmMMABF16Kernels     = declareGemm[gemmMMA]("gemm_mma_bf16_")
-	gemmTilesKernels       = declareGemm[gemmTiles]("gemm_tiles_")
-	gemmVectorKernels      = declareGemm[gemmVector]("gemm_vector_", opForward, opBackwardInput)
+	gemmLanes8Kernels       = declareGemm[gemmLanes]("gemm_lanes8_")
+	gemmLanes8PairsKernels  = declareGemm[gemmLanes]("gemm_lanes8_pairs_")
+	gemmQuadsKernels        = declareGemm[gemmQuads]("gemm_quads_")
+	gemmMatrixKernels       = declareGemm[gemmMatrix]("gemm_matrix_")
+	gemmMatrixBF16Kernels   = declareGemm[gemmMatrix]("gemm_matrix_bf16_")
+	gemmMMAKernels          = declareGemm[gemmMMA]("gemm_mma_fp16_")
+	gemmMMABF16Kernels      = declareGemm[gemmMMA]("gemm_mma_bf16_")
+	gemmFlexibleKernels     = declareGemm[gemmFlexible]("gemm_flexible_fp16_")
+	gemmFlexibleBF16Kernels = declareGemm[gemmFlexible]("gemm_flexible_bf16_")
+	gemmTilesKernels        = declareGemm[gemmTiles]("gemm_tiles_")
+	gemmVectorKernels       = declareGemm[gemmVector]("gemm_vector_", opForward, opBackwardInput)
 )
 
 type reduce struct {
@@ -389,16 +400,24 @@ func (c gemmTile) record(r *engine.Recording, t Tuning, grid engine.Grid) {
 	}
 	call := gemmUnits{c, uint32(t.MatrixM), uint32(t.MatrixN), uint32(t.MatrixK), uint32(t.Subgroup)}
 	if t.Eights {
-		kernels, format := &gemmMMAKernels, uint32(FP16)
+		kernels, flexible, format := &gemmMMAKernels, &gemmFlexibleKernels, uint32(FP16)
 		if t.BF16 {
-			kernels, format = &gemmMMABF16Kernels, uint32(BF16)
+			kernels, flexible, format = &gemmMMABF16Kernels, &gemmFlexibleBF16Kernels, uint32(BF16)
 		}
 		in, out := c.Channels/c.Groups%8 == 0, c.OutChannels/c.Groups%8 == 0
 		a, b := in, out
 		if c.op == opBackwardInput {
 			a = out
 		}
-		kernels[c.op].Record(r, grid, gemmMMA{call, a && c.FormatA == format, b && c.FormatB == format})
+		mma := gemmMMA{call, a && c.FormatA == format, b && c.FormatB == format}
+		switch {
+		case t.Workgroup:
+			flexible[c.op].Record(r, grid, gemmFlexible{mma, scopeWorkgroup})
+		case t.Flexible:
+			flexible[c.op].Record(r, grid, gemmFlexible{mma, scopeSubgroup})
+		default:
+			kernels[c.op].Record(r, grid, mma)
+		}
 		return
 	}
 	kernels := &gemmMatrixKernels

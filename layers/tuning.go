@@ -37,6 +37,11 @@ type Tuning struct {
 	Split bool `json:"split,omitempty"`
 	// Eights is the kernel with matrices that loads eight 16-bit elements at a time.
 	Eights bool `json:"eights,omitempty"`
+	// Flexible is that kernel with matrices of more sizes than a device lists one by one.
+	// Workgroup says that a whole workgroup holds a matrix: then Subgroup is its size,
+	// and EachM × EachN are TileM × TileN.
+	Flexible  bool `json:"flexible,omitempty"`
+	Workgroup bool `json:"workgroup,omitempty"`
 	// Vector is the kernel for linear layers whose batch has at most TileM examples:
 	// its workgroup has TileN / 4 invocations along the weight's outputs, which follow
 	// each other in memory, and TileK / 4 along its inputs.
@@ -72,6 +77,9 @@ func (t Tuning) Shared() int {
 		a, b, pieces := max(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8)), max(t.TileN*(t.TileK+8), t.TileK*(t.TileN+8)), 1
 		if t.Split {
 			pieces = 2
+		}
+		if t.Flexible { // the sums leave through the tiles
+			return 2 * 2 * (a + b)
 		}
 		return 2*2*pieces*(a+b) + engine.WordBytes*t.Invocations()/max(1, t.Subgroup)*t.MatrixM*t.MatrixN
 	}
@@ -118,11 +126,39 @@ func (t Tuning) Sound() bool {
 		if t.Eights && (t.TileM%8 != 0 || t.TileN%8 != 0 || t.TileK%8 != 0) {
 			return false
 		}
+		if (t.Flexible || t.Workgroup) && !t.flexibleSound() {
+			return false
+		}
 		return t.EachM%t.MatrixM == 0 && t.EachN%t.MatrixN == 0 && t.TileK%t.MatrixK == 0 && t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 &&
 			t.Invocations()%t.TileK == 0 && t.Fill >= 0
 	}
 	return !t.Split && t.TileM%4 == 0 && t.TileN%4 == 0 && t.TileK%4 == 0 && t.EachM%4 == 0 && t.EachN%4 == 0 &&
 		t.TileM%t.EachM == 0 && t.TileN%t.EachN == 0 && t.Invocations()%t.TileK == 0 && t.EachM*t.EachN <= 256 && t.Fill >= 0
+}
+
+// flexibleSound is what Sound asks of matrices of many sizes besides.
+func (t Tuning) flexibleSound() bool {
+	if !t.Flexible || !t.Eights || t.Workgroup && (t.EachM != t.TileM || t.EachN != t.TileN) {
+		return false
+	}
+	units := t.Invocations() / t.Subgroup // the sums of a matrix of each leave through the left side's tiles
+	return engine.WordBytes*units*t.MatrixM*t.MatrixN <= 2*2*min(t.TileM*(t.TileK+8), t.TileK*(t.TileM+8))
+}
+
+// fitsFlexible reports whether the device has the row's matrices of many sizes.
+func (t Tuning) fitsFlexible(info *engine.Info) bool {
+	sizes, holder := info.Features.Flexible, uint32(0)
+	if t.BF16 {
+		sizes = info.Features.FlexibleBF16
+	}
+	if t.Workgroup {
+		holder = uint32(t.Subgroup)
+	}
+	largest := uint32(max(t.MatrixM, t.MatrixN, t.MatrixK))
+	return largest <= info.Limits.MatrixSize && (t.Workgroup || uint32(t.Subgroup) == info.Features.SubgroupSize) &&
+		slices.ContainsFunc(sizes, func(s engine.FlexibleSize) bool {
+			return s.Invocations == holder && uint32(t.MatrixM)%s.M == 0 && uint32(t.MatrixN)%s.N == 0 && uint32(t.MatrixK)%s.K == 0
+		})
 }
 
 // Fits reports whether the device can run the row.
@@ -134,7 +170,10 @@ func (t Tuning) Fits(info *engine.Info) bool {
 			return false
 		}
 	}
-	if t.MatrixM > 0 {
+	if t.Flexible && !t.fitsFlexible(info) {
+		return false
+	}
+	if t.MatrixM > 0 && !t.Flexible {
 		sizes := f.Matrices
 		if t.BF16 {
 			sizes = f.MatricesBF16
@@ -146,7 +185,11 @@ func (t Tuning) Fits(info *engine.Info) bool {
 	if t.Pairs && !f.Int64 {
 		return false
 	}
-	return t.Invocations() <= int(info.Limits.Invocations) && t.Shared() <= int(info.Limits.Shared)
+	shared := t.Shared()
+	if t.Workgroup {
+		shared += int(info.Limits.MatrixShared)
+	}
+	return t.Invocations() <= int(info.Limits.Invocations) && shared <= int(info.Limits.Shared)
 }
 
 // tunings is the one table of tile choices. The last row fits every Vulkan 1.1

@@ -5,11 +5,19 @@
 // variant gemm_mma_bf16_forward: -DOP=FORWARD -DBFLOAT16
 // variant gemm_mma_bf16_backward_input: -DOP=BACKWARD_INPUT -DBFLOAT16
 // variant gemm_mma_bf16_backward_weight: -DOP=BACKWARD_WEIGHT -DBFLOAT16
+// variant gemm_flexible_fp16_forward: -DOP=FORWARD -DFLEXIBLE
+// variant gemm_flexible_fp16_backward_input: -DOP=BACKWARD_INPUT -DFLEXIBLE
+// variant gemm_flexible_fp16_backward_weight: -DOP=BACKWARD_WEIGHT -DFLEXIBLE
+// variant gemm_flexible_bf16_forward: -DOP=FORWARD -DBFLOAT16 -DFLEXIBLE
+// variant gemm_flexible_bf16_backward_input: -DOP=BACKWARD_INPUT -DBFLOAT16 -DFLEXIBLE
+// variant gemm_flexible_bf16_backward_weight: -DOP=BACKWARD_WEIGHT -DBFLOAT16 -DFLEXIBLE
 // requires newer glslc
 // For fp16 on devices with VK_KHR_cooperative_matrix, and for bf16 on those with
 // VK_KHR_shader_bfloat16; sums are float32. Operands travel eight at a time, 16
 // bytes that nothing looks into: from the buffers to registers while the tile
-// before is multiplied, and on to shared memory.
+// before is multiplied, and on to shared memory. FLEXIBLE is for devices with
+// VK_NV_cooperative_matrix2: matrices of many sizes, which a subgroup holds or the whole
+// workgroup; the sums are too many for memory of their own and leave through a tile's.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -25,18 +33,33 @@
 #define HALF float16_t
 #define FORMAT FP16
 #endif
+#ifdef FLEXIBLE
+layout(constant_id = 28) const uint SCOPE = 3; // gl_ScopeSubgroup or gl_ScopeWorkgroup: who holds a matrix
+#define UNIT (SCOPE == gl_ScopeWorkgroup ? 0 : gl_SubgroupID)
+#define INVOCATION (SCOPE == gl_ScopeWorkgroup ? gl_LocalInvocationID.x : gl_SubgroupInvocationID)
+#define UNIT_BARRIER() if (SCOPE == gl_ScopeWorkgroup) barrier(); else subgroupBarrier()
+#define RESULT tile_a
+#define RESULT_QUAD(at) uintBitsToFloat(tile_a[at])
+#else
+#define SCOPE gl_ScopeSubgroup
+#define UNIT gl_SubgroupID
+#define INVOCATION gl_SubgroupInvocationID
+#define UNIT_BARRIER() subgroupBarrier()
+#define RESULT result
+#define RESULT_QUAD(at) result[at]
+#endif
 #include "include/gemm.glsl"
 layout(binding = 0) readonly buffer A_H8 { uvec4 a_h8[]; };
 layout(binding = 1) readonly buffer B_H8 { uvec4 b_h8[]; };
 
-layout(local_size_x_id = 0) in; // (TILE_M / EACH_M) · (TILE_N / EACH_N) subgroups
+layout(local_size_x_id = 0) in; // (TILE_M / EACH_M) · (TILE_N / EACH_N) units: subgroups, or one that is all of it
 layout(constant_id = 4) const bool QUADS_A = false; // four consecutive elements of a are one aligned load
 layout(constant_id = 5) const bool QUADS_B = false; // likewise b
 layout(constant_id = 6) const bool QUADS_C = false; // likewise c
 layout(constant_id = 7) const uint TILE_M = 64;
 layout(constant_id = 8) const uint TILE_N = 32;
 layout(constant_id = 9) const uint TILE_K = 16;
-layout(constant_id = 10) const uint EACH_M = 32; // rows and columns of one subgroup, whole matrices
+layout(constant_id = 10) const uint EACH_M = 32; // rows and columns of one unit, whole matrices
 layout(constant_id = 11) const uint EACH_N = 32;
 layout(constant_id = 12) const uint HEIGHT = 1;
 layout(constant_id = 13) const uint WIDTH = 1;
@@ -51,7 +74,7 @@ layout(constant_id = 21) const uint GROUPS = 1;
 layout(constant_id = 22) const uint MATRIX_M = 16; // of the device's matrices
 layout(constant_id = 23) const uint MATRIX_N = 16;
 layout(constant_id = 24) const uint MATRIX_K = 16;
-layout(constant_id = 25) const uint SUBGROUP = 32;
+layout(constant_id = 25) const uint SUBGROUP = 32; // invocations of a unit
 layout(constant_id = 26) const bool EIGHTS_A = false; // eight consecutive elements of a are one aligned load, of the matrices' format
 layout(constant_id = 27) const bool EIGHTS_B = false; // likewise b
 
@@ -67,7 +90,7 @@ layout(push_constant) uniform Args {
 
 const uint IN_G = CHANNELS / GROUPS, OUT_G = OUT_CHANNELS / GROUPS;
 const uint PIXELS = OUT_HEIGHT * OUT_WIDTH, IN_PIXELS = HEIGHT * WIDTH;
-const uint ACROSS = TILE_N / EACH_N, DOWN = TILE_M / EACH_M; // subgroups of a tile
+const uint ACROSS = TILE_N / EACH_N, DOWN = TILE_M / EACH_M; // units of a tile
 const uint LOCAL = ACROSS * DOWN * SUBGROUP;
 const uint MATRICES_M = EACH_M / MATRIX_M, MATRICES_N = EACH_N / MATRIX_N;
 const uint DEPTH = OP == FORWARD ? IN_G : OUT_G; // of a tap, where k is (tap, channel)
@@ -86,7 +109,9 @@ const uint LOADS_A = (COUNT_A + LOCAL - 1) / LOCAL, LOADS_B = (COUNT_B + LOCAL -
 
 shared uvec4 tile_a[2 * ROWS_A * STEP_A];
 shared uvec4 tile_b[2 * ROWS_B * STEP_B];
+#ifndef FLEXIBLE
 shared vec4 result[ACROSS * DOWN * MATRIX_M * MATRIX_N / 4];
+#endif
 
 uint group, M, N, end, self;
 uvec4 next_a[LOADS_A], next_b[LOADS_B]; // on their way to the tiles
@@ -313,10 +338,10 @@ void main() {
   const uint begin = split * split_k;
   end = min(K, begin + split_k);
   const uint m0 = gl_WorkGroupID.y * TILE_M, n0 = gl_WorkGroupID.x * TILE_N;
-  const uint my_m = gl_SubgroupID / ACROSS * EACH_M, my_n = gl_SubgroupID % ACROSS * EACH_N;
+  const uint my_m = UNIT / ACROSS * EACH_M, my_n = UNIT % ACROSS * EACH_N;
 
-  coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sums[MATRICES_M * MATRICES_N];
-  [[unroll]] for (uint i = 0; i < MATRICES_M * MATRICES_N; i++) sums[i] = coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
+  coopmat<float, SCOPE, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sums[MATRICES_M * MATRICES_N];
+  [[unroll]] for (uint i = 0; i < MATRICES_M * MATRICES_N; i++) sums[i] = coopmat<float, SCOPE, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0);
   place(m0, n0, begin);
   load(m0, n0, begin);
   store(0);
@@ -326,7 +351,7 @@ void main() {
     const bool more = k0 + TILE_K < end;
     if (more) load(m0, n0, k0 + TILE_K);
     [[unroll]] for (uint k = 0; k < TILE_K; k += MATRIX_K) {
-      coopmat<HALF, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
+      coopmat<HALF, SCOPE, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma[MATRICES_M];
       [[unroll]] for (uint i = 0; i < MATRICES_M; i++) {
         const uint m = my_m + i * MATRIX_M;
 #if OP == BACKWARD_WEIGHT
@@ -337,7 +362,7 @@ void main() {
       }
       [[unroll]] for (uint j = 0; j < MATRICES_N; j++) {
         const uint n = my_n + j * MATRIX_N;
-        coopmat<HALF, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
+        coopmat<HALF, SCOPE, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb;
 #if OP == BACKWARD_INPUT
         coopMatLoad(mb, tile_b, (tile * ROWS_B + n) * STEP_B + k / 8, STEP_B, gl_CooperativeMatrixLayoutColumnMajor);
 #else
@@ -354,8 +379,9 @@ void main() {
   const uint rows = OP == BACKWARD_WEIGHT && with_bias != 0 ? M + 1 : M;
 #if OP == BACKWARD_WEIGHT
   // Whole tiles of a float32 c go there as they are. (Not whole parts of them: for
-  // some drivers a subgroup's barrier is one of all, which none may miss.)
-  if (!UPDATE && accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
+  // some drivers a subgroup's barrier is one of all, which none may miss.) Rows of a
+  // matrix have to be aligned in memory.
+  if (QUADS_C && !UPDATE && accumulate == 0 && m0 + TILE_M <= rows && n0 + TILE_N <= N) {
     const uint corner = (m0 + my_m) * OUT_CHANNELS + group * OUT_G + n0 + my_n + split * split_pitch;
     [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
       coopMatStore(sums[l], c, corner + l / MATRICES_N * MATRIX_M * OUT_CHANNELS + l % MATRICES_N * MATRIX_N, OUT_CHANNELS, gl_CooperativeMatrixLayoutRowMajor);
@@ -363,20 +389,20 @@ void main() {
     return;
   }
 #endif
-  // Matrix by matrix through shared memory, where a subgroup's invocations take
+  // Matrix by matrix through shared memory, where a unit's invocations take
   // quads of a row. Only the choice of the matrix is unrolled: with more in it,
   // compilers give up and put the sums into memory.
-  const uint mine = gl_SubgroupID * (MATRIX_M * MATRIX_N / 4);
+  const uint mine = UNIT * (MATRIX_M * MATRIX_N / 4);
   [[dont_unroll]] for (uint i = 0; i < MATRICES_M; i++) {
     [[dont_unroll]] for (uint j = 0; j < MATRICES_N; j++) {
       [[unroll]] for (uint l = 0; l < MATRICES_M * MATRICES_N; l++) {
-        if (l == i * MATRICES_N + j) coopMatStore(sums[l], result, mine, MATRIX_N / 4, gl_CooperativeMatrixLayoutRowMajor);
+        if (l == i * MATRICES_N + j) coopMatStore(sums[l], RESULT, mine, MATRIX_N / 4, gl_CooperativeMatrixLayoutRowMajor);
       }
-      subgroupBarrier();
-      for (uint q = gl_SubgroupInvocationID; q < MATRIX_M * MATRIX_N / 4; q += SUBGROUP) {
+      UNIT_BARRIER();
+      for (uint q = INVOCATION; q < MATRIX_M * MATRIX_N / 4; q += SUBGROUP) {
         const uint m = m0 + my_m + i * MATRIX_M + q / (MATRIX_N / 4), n = n0 + my_n + j * MATRIX_N + q % (MATRIX_N / 4) * 4;
         if (m < rows && n < N) {
-          vec4 v = result[mine + q];
+          vec4 v = RESULT_QUAD(mine + q);
 #if OP == FORWARD
           const uint row = m / PIXELS * y_pitch + m % PIXELS * OUT_CHANNELS + group * OUT_G + split * split_pitch;
           if (with_bias != 0) {
@@ -391,7 +417,7 @@ void main() {
           else [[unroll]] for (uint l = 0; l < 4; l++) if (n + l < N) put(row + n + l, v[l]);
         }
       }
-      subgroupBarrier();
+      UNIT_BARRIER();
     }
   }
 }

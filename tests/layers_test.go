@@ -195,17 +195,64 @@ func testMatrices(t *testing.T, format layers.Precision, split bool, sizes func(
 					if split && eights {
 						continue
 					}
-					for _, fill := range []int{1, 64} {
-						if fill == 1 && !everyTuning[c.name] {
-							continue
-						}
-						tuning.Fill, tuning.Eights = fill, eights
-						t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, eights), func(t *testing.T) { compareLayer(t, d, c, tuning, stored) })
-					}
+					tuning.Eights = eights
+					compareMatrices(t, d, c, tuning, stored)
 				}
 			}
 		}
 	})
+}
+
+// compareMatrices compares a layer's products with sums in parts and, of some layers, whole.
+func compareMatrices(t *testing.T, d *engine.Device, c layerCase, tuning layers.Tuning, stored layers.Precision) {
+	for _, fill := range []int{1, 64} {
+		if fill == 1 && !everyTuning[c.name] {
+			continue
+		}
+		tuning.Fill = fill
+		t.Run(fmt.Sprintf("%s/%s/fill%d/eights=%t", c.name, tuning.Name, fill, tuning.Eights), func(t *testing.T) { compareLayer(t, d, c, tuning, stored) })
+	}
+}
+
+// TestMatricesOfManySizes is TestMatrices for matrices of many sizes, held by each of several
+// subgroups, by a workgroup that is one subgroup, and by a workgroup of several where the
+// device can.
+func TestMatricesOfManySizes(t *testing.T) {
+	for _, format := range []layers.Precision{layers.FP16, layers.BF16} {
+		t.Run(format.String(), func(t *testing.T) {
+			eachDevice(t, func(t *testing.T, d *engine.Device) {
+				subgroup := int(d.Features.SubgroupSize)
+				rows := []layers.Tuning{
+					{TileM: 64, TileN: 32, TileK: 16, EachM: 16, EachN: 16, MatrixM: 16, MatrixN: 8, MatrixK: 16, Subgroup: subgroup},
+					{TileM: 64, TileN: 24, TileK: 16, EachM: 16, EachN: 24, MatrixM: 8, MatrixN: 24, MatrixK: 16, Subgroup: subgroup},
+					{TileM: 32, TileN: 16, TileK: subgroup, EachM: 32, EachN: 16, MatrixM: 16, MatrixN: 16, MatrixK: subgroup, Subgroup: subgroup},
+				}
+				for _, t := range layers.Alternatives(&d.Info, format) {
+					if t.Workgroup {
+						rows = append(rows, t)
+					}
+				}
+				none := true
+				for i, tuning := range rows {
+					tuning.Eights, tuning.Flexible, tuning.BF16 = true, true, format == layers.BF16
+					tuning.Name = fmt.Sprintf("flexible%dx%dx%d:%dx%d", tuning.TileM, tuning.TileN, tuning.TileK, tuning.MatrixM, tuning.MatrixN)
+					require.True(t, tuning.Sound(), tuning.Name)
+					if !tuning.Fits(&d.Info) {
+						continue
+					}
+					none = false
+					for _, c := range layerCases {
+						if multiplies(c.layer) && (i == 0 || everyTuning[c.name]) { // software drivers take seconds for each pipeline
+							compareMatrices(t, d, c, tuning, format)
+						}
+					}
+				}
+				if none {
+					t.Skipf("the device lists no matrices of many sizes of %s with sums in float32 (VK_NV_cooperative_matrix2)", format)
+				}
+			})
+		})
+	}
 }
 
 // layerLimit is what rounding explains of a layer's results in a format, as a share of

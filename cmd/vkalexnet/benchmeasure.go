@@ -277,7 +277,7 @@ func (d *benchDevice) layers(run *alexnet.BenchRun, r bench.Result, what string)
 	for i, t := range steps[0] {
 		one := r
 		one.Test, one.Layer, one.Pass = t.Layer+" "+t.Pass, t.Layer, t.Pass
-		one.Images, one.Memory, one.FLOPs, one.Bytes = 0, 0, float64(t.FLOPs), float64(t.Bytes)
+		one.Images, one.Memory, one.FLOPs, one.Bytes, one.Note = 0, 0, float64(t.FLOPs), float64(t.Bytes), t.Kernel
 		for n, times := range steps {
 			seconds := max(times[i].Duration, time.Nanosecond).Seconds()
 			one.Samples = append(one.Samples, seconds)

@@ -68,9 +68,10 @@ func listDevices(w io.Writer, infos []engine.Info, chosen int) error {
 			fmt.Fprintf(w, "%d cannot be used: %s\n", i.Index, i.Rejected)
 			continue
 		}
-		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s, fp16 matrices %s, bf16 matrices %s\n",
+		fmt.Fprintf(w, "%d: storage buffer %s, allocation %s, shared memory %s, %d invocations, subgroup %d, half arithmetic %s, half storage %s, timestamps %s, fp16 matrices %s, bf16 matrices %s%s\n",
 			i.Index, bytesText(i.Limits.StorageRange), bytesText(i.Limits.Allocation), bytesText(uint64(i.Limits.Shared)), i.Limits.Invocations,
-			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps), matricesText(i.Features.Matrices), matricesText(i.Features.MatricesBF16))
+			i.Features.SubgroupSize, yesNo(i.Features.Float16), yesNo(i.Features.Storage16), yesNo(i.Features.Timestamps), matricesText(i.Features.Matrices), matricesText(i.Features.MatricesBF16),
+			flexibleText("fp16", i.Features.Flexible)+flexibleText("bf16", i.Features.FlexibleBF16))
 	}
 	return nil
 }
@@ -84,6 +85,19 @@ func matricesText(sizes []engine.MatrixSize) string {
 		return "no"
 	}
 	return strings.Join(texts, " ")
+}
+
+// flexibleText names what the sizes of matrices are multiples of, and who holds them, where
+// there are some.
+func flexibleText(format string, sizes []engine.FlexibleSize) (text string) {
+	for _, s := range sizes {
+		holder := "a subgroup"
+		if s.Invocations > 0 {
+			holder = fmt.Sprintf("%d invocations", s.Invocations)
+		}
+		text += fmt.Sprintf(", %s matrices of multiples of %s held by %s", format, matricesText([]engine.MatrixSize{s.MatrixSize}), holder)
+	}
+	return text
 }
 
 func yesNo(b bool) string {

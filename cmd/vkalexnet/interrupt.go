@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vkalexnet/alexnet"
 	"vkalexnet/weights"
 )
 
@@ -44,6 +45,7 @@ func endOnSignal(cmd *cobra.Command) {
 
 func end() {
 	weights.Abandon()
+	alexnet.AbandonTrials()
 	os.Exit(exitInterrupted)
 }
 

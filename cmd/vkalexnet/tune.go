@@ -23,9 +23,10 @@ func newTune() *cobra.Command {
 		Short: "Find the fastest kernels for a network on a device",
 		Long: `Measures which tiles compute each matrix product of a network fastest on the device,
 compares each candidate's result with that of the safe kernel, and keeps the choices on
-disk, by device, driver, kernels and shape. train and bench do so by themselves on a GPU
-the first time they meet a shape; on software drivers, where little is gained, only this
-command tunes.`,
+disk, by device, driver, kernels and shape. A kernel that loses the device, hangs or ends
+the process is not tried again (--again does). train and bench tune by themselves on a
+GPU the first time they meet a shape; on software drivers, where little is gained, only
+this command does.`,
 		Example: "  vkalexnet tune --model alexnet --batch-size 128",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,6 +58,7 @@ command tunes.`,
 				opt := alexnet.ExecOptions{SGD: net.Solver.SGD(), Dropout: true, Inference: inference, Precision: stored}
 				var tuned []alexnet.Tuned
 				known, tuned, err = tuneFor(ctx, cmd, t.device, known, time.Duration(budget*float64(time.Second)), func(how alexnet.TuneOptions) (layers.Choices, []alexnet.Tuned, error) {
+					how.Again = again
 					return alexnet.Tune(ctx, t.device, net, batch, opt, known, how)
 				})
 				all = append(all, tuned...)
@@ -74,7 +76,7 @@ command tunes.`,
 	flags.StringVar(&model, "model", "alexnet", "preset or path of a network's TOML file")
 	flags.IntSliceVarP(&batches, "batch-size", "b", []int{128}, "batch sizes, in pictures")
 	flags.Float64Var(&budget, "budget", 0, "seconds after which products keep the fixed table's tuning, 0: 20 on a GPU, 60 on a software driver")
-	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too")
+	flags.BoolVar(&again, "again", false, "measure products that were tuned before, too, and try kernels that ended a process")
 	flags.BoolVar(&inference, "inference", false, "only the forward pass")
 	addDevice(cmd, &device)
 	addPrecision(cmd, &precision)
@@ -101,7 +103,7 @@ func tuneFor(ctx context.Context, cmd *cobra.Command, dev *engine.Device, known 
 			p = newProgress(cmd.ErrOrStderr(), "product", 0, total)
 		}
 		p.update(done, product)
-	}})
+	}, Warn: func(text string) { warn(cmd, "WARNING: %s", text) }})
 	if p != nil {
 		p.stop()
 	}
