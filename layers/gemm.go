@@ -528,7 +528,8 @@ func (l *gemmLayer) slices(r *engine.Recording, op gemmOp, t Tuning) [][2]int {
 		most = min(most, int(r.Info().Limits.GroupCount)*t.TileM/m)
 	}
 	most = min(most, int(max(1, r.MaxFLOPs()/(2*macs))))
-	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && l.shape.winogradForm(r, t.Pairs) != nil) {
+	whole := l.operands(op, [2]int{0, int(l.shape.Batch)}, l.precision, l.precision, FP32)
+	if op == opBackwardWeight && t.Lanes > 0 && !(t.Winograd && whole.winogradForm(r, t.Pairs) != nil) {
 		// Every tile reads all pixels: few at a time stay in a CPU's cache.
 		most = min(most, ceilDiv(cachedPixels, int(g.OutHeight*g.OutWidth)))
 	}
