@@ -22,7 +22,7 @@ cat "$work/log"
 case $what in
 page)
     go test ./server -count=1 -run 'TestPage$' -browser
-    go test ./server -count=1 -run 'TestPage$' -browser -browser-url "$url" -browser-picture "$work/picture.png" ${2:+-screenshot "$PWD/$2"}
+    go test ./server -count=1 -run 'TestPage$' -browser -browser-url "$url" -browser-picture "$work/picture.png" ${2:+-screenshot "$(realpath -m "$2")"}
     ;;
 load) go test ./server -count=1 -v -timeout 30m -run 'TestLoad$' -load-url "$url" -load-pid "$pid" -load-picture "$work/picture.png" -load-time "${2:-15}s" ;;
 esac
