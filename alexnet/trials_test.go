@@ -65,7 +65,7 @@ func tuneTrying(info engine.Info, warned *[]string, trying func(on []trial) erro
 // others, and is not tried again.
 func TestTuneAfterACandidateEndedTheProcess(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no locks there")
+		t.Skip("files cannot be locked on this system, so nothing is noted")
 	}
 	info := usableDevices(t)[0]
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -134,7 +134,7 @@ func TestTuneAfterACandidateEndedTheProcess(t *testing.T) {
 // TestTrialsOfTheLiving: what another process is trying is left to it.
 func TestTrialsOfTheLiving(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no locks there")
+		t.Skip("files cannot be locked on this system, so nothing is noted")
 	}
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	info := engine.Info{Name: "a GPU", DriverKey: "one"}
